@@ -1,0 +1,234 @@
+"""Every setting, read once and frozen.
+
+One TOML file, then environment variables, then flags: the later wins. Unknown keys are refused with the nearest right
+name. Secrets are never written down in the clear: a value of `env:NAME` or `file:PATH` says where to find it.
+Nothing else in the package reads the environment or a configuration file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bulkrate.errors import ConfigError
+
+CONFIG_FILE = "bulkrate.toml"
+ENV_PREFIX = "BULKRATE_"
+GIB = 1024**3
+MIB = 1024**2
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the configuration file."""
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """How much one caller may ask for. Sizes in bytes."""
+
+    file_bytes_max: int = 8 * GIB
+    upload_part_bytes_max: int = 64 * MIB
+    lines_max: int = 10_000_000
+    #: 32 MiB holds a line with several inline images; a longer one is reported, never held in memory.
+    line_bytes_max: int = 32 * MIB
+    custom_id_chars_max: int = 512
+    embedding_inputs_max: int = 10_000_000
+    #: Faults kept for a rejected batch. OpenAI's own batches have at most this many lines.
+    faults_max: int = 50_000
+    run_requests_max: int = 1_000
+    run_wait_s_max: float = 600.0
+    #: An upstream's answer beyond this is refused, so that one answer cannot fill the memory.
+    answer_bytes_max: int = 256 * MIB
+
+
+class Retry(Section, frozen=True, kw_only=True):
+    """How a line that failed for now is tried again."""
+
+    attempts_max: int = 6
+    backoff_s_min: float = 0.5
+    backoff_s_max: float = 60.0
+    #: A longer `Retry-After` is cut to this, so that a confused upstream cannot park a batch for days.
+    retry_after_s_max: float = 3_600.0
+
+
+class Timing(Section, frozen=True, kw_only=True):
+    """The engine's own pace, in seconds."""
+
+    commit_s_max: float = 0.1
+    #: How long lines in flight may take to land after a stop, a cancel or a deadline.
+    grace_s: float = 30.0
+    #: Three missed heartbeats. Shorter, and a paused machine loses its lines to a twin.
+    lease_s: float = 15.0
+    #: How long a loop sleeps when nobody rings its bell.
+    poll_s: float = 1.0
+    sweep_s: float = 2.0
+
+
+class Upstream(Section, frozen=True, kw_only=True):
+    """A place that answers lines.
+
+    `models` lists what it serves; left out, its own `/models` is asked, and a server without one is taken to serve any model. Shell
+    patterns (`qwen*`) are allowed. `aliases` maps the name in a line to the name sent. `weight` decides who is
+    offered a line first when several upstreams of one model are free.
+    """
+
+    url: str
+    key: str | None = None
+    models: list[str] | None = None
+    aliases: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    timeout_s: float = 600.0
+    connect_timeout_s: float = 10.0
+    #: vLLM's own default batch; fewer leaves a GPU idle, more only queues.
+    max_in_flight: int = 256
+    weight: float = 1.0
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """All of it."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    data: str = "bulkrate-data"
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    timing: Timing = Timing()
+    upstreams: dict[str, Upstream] = {}
+
+
+def load(
+    *, file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any], cwd: Path | None = None
+) -> Settings:
+    """The settings in force.
+
+    `file` is the configuration file asked for; when None, `BULKRATE_CONFIG` or a `bulkrate.toml` in `cwd` is used if there is one.
+    `flags` has the shape of the TOML file, plus `upstream` (a list of URLs) and `upstream_key`. Raises `ConfigError`.
+    """
+    merged: dict[str, Any] = {}
+    environment = _from_environment(environ)
+    named = environment.pop("config", None)
+    path = file or (Path(named) if named else None)
+    if path is None and (cwd or Path()).joinpath(CONFIG_FILE).is_file():
+        path = (cwd or Path()) / CONFIG_FILE
+    layers = [(str(path), _from_file(path))] if path else []
+    layers += [("the environment", environment), ("the command line", dict(flags))]
+    for source, layer in layers:
+        expanded = _expand_upstreams(layer)
+        _refuse_unknown(Settings, expanded, source, ())
+        _merge(merged, expanded)
+    try:
+        settings = msgspec.convert(merged, Settings, strict=False)
+    except msgspec.ValidationError as cause:
+        raise ConfigError(f"the configuration does not fit: {cause}") from cause
+    _check(settings)
+    return msgspec.structs.replace(
+        settings, upstreams={name: _reveal(name, up, environ) for name, up in settings.upstreams.items()}
+    )
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration file {path}; name another with --config") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
+        raise ConfigError(f"{path} cannot be read as TOML: {cause}") from cause
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """`BULKRATE_PORT=…` is `port`, `BULKRATE_LIMITS__LINES_MAX=…` is `lines_max` in `[limits]`."""
+    tree: dict[str, Any] = {}
+    for name, value in environ.items():
+        if not name.startswith(ENV_PREFIX):
+            continue
+        *tables, key = name.removeprefix(ENV_PREFIX).lower().split("__")
+        node = tree
+        for table in tables:
+            node = node.setdefault(table, {})
+        node[key] = value.split(",") if key == "upstream" and not tables else value
+    return tree
+
+
+def _expand_upstreams(layer: dict[str, Any]) -> dict[str, Any]:
+    """Turn the short form (`--upstream URL`, `--upstream-key env:NAME`) into entries of `[upstreams]`."""
+    layer = dict(layer)
+    urls = layer.pop("upstream", None) or []
+    key = layer.pop("upstream_key", None)
+    if not urls:
+        return layer
+    upstreams = dict(layer.get("upstreams", {}))
+    for number, url in enumerate(urls, start=1):
+        upstreams[f"upstream-{number}"] = {"url": url.strip()} | ({"key": key} if key else {})
+    return layer | {"upstreams": upstreams}
+
+
+def _refuse_unknown(shape: type[Section], given: Any, source: str, path: tuple[str, ...]) -> None:
+    """Raise for the first key that `shape` does not have, naming the nearest that it has."""
+    if not isinstance(given, dict):
+        return
+    known = {field.name: field.type for field in msgspec.structs.fields(shape)}
+    for key, value in given.items():
+        where = ".".join((*path, key))
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {'.'.join((*path, near[0]))!r}?" if near else f"known are {', '.join(known)}"
+            raise ConfigError(f"{source}: unknown setting {where!r}; {hint}")
+        if isinstance(known[key], type) and issubclass(known[key], Section):
+            _refuse_unknown(known[key], value, source, (*path, key))
+        elif key == "upstreams" and isinstance(value, dict):
+            for name, upstream in value.items():
+                _refuse_unknown(Upstream, upstream, source, (*path, key, name))
+
+
+def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        elif value is not None:
+            into[key] = dict(value) if isinstance(value, dict) else value
+
+
+def _check(settings: Settings) -> None:
+    for name, upstream in settings.upstreams.items():
+        if not upstream.url.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"upstreams.{name}.url is {upstream.url!r}; give the whole address, as http://localhost:8000/v1"
+            )
+        if upstream.max_in_flight < 1 or upstream.timeout_s <= 0 or upstream.weight <= 0:
+            raise ConfigError(f"upstreams.{name}: max_in_flight, timeout_s and weight must be above zero")
+    if not 0 <= settings.port <= 65_535:
+        raise ConfigError(f"port is {settings.port}; it must be from 0 (any free one) to 65535")
+
+
+def _reveal(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Upstream:
+    """Put the secrets in place of their addresses."""
+    key = upstream.key
+    if key is not None:
+        if not key.startswith(("env:", "file:")):
+            raise ConfigError(
+                f"upstreams.{name}.key holds the secret itself; write env:NAME or file:PATH and keep it there"
+            )
+        key = _secret(key, f"upstreams.{name}.key", environ)
+    headers = {
+        header: _secret(value, f"upstreams.{name}.headers.{header}", environ)
+        if value.startswith(("env:", "file:"))
+        else value
+        for header, value in upstream.headers.items()
+    }
+    return msgspec.structs.replace(upstream, url=upstream.url.rstrip("/"), key=key, headers=headers)
+
+
+def _secret(address: str, where: str, environ: Mapping[str, str]) -> str:
+    kind, _, place = address.partition(":")
+    if kind == "env":
+        if not environ.get(place):
+            raise ConfigError(f"{where} points to the environment variable {place}, which is not set")
+        return environ[place]
+    try:
+        return Path(place).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as cause:
+        raise ConfigError(f"{where} points to the file {place}, which cannot be read: {cause}") from cause

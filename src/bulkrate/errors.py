@@ -1,0 +1,129 @@
+"""Everything bulkrate raises, as one tree.
+
+    BulkrateError
+    ├── RequestRefused            a caller's request cannot be done; carries OpenAI's error body
+    │   ├── InvalidRequest        400
+    │   ├── Unauthorized          401
+    │   ├── NotFound              404
+    │   ├── MethodNotAllowed      405
+    │   ├── Conflict              409  (never retried by a client: asking again changes nothing)
+    │   ├── TooLarge              413
+    │   ├── RangeNotSatisfiable   416
+    │   ├── Unprocessable         422
+    │   └── Unavailable           503  (worth asking again in a moment)
+    ├── ConfigError               a setting is unknown, missing or wrong
+    ├── IllegalTransition         an event that a batch in this status does not take
+    ├── StoreError                the records could not be read or written
+    │   └── Fenced                another worker has taken over; what we hold no longer counts
+    └── BlobError                 bytes could not be read or written
+        ├── BlobMissing           there are no bytes under this key
+        └── NoSpace               the disk is full
+
+Foreign exceptions are translated where they enter and keep their cause. No message carries a prompt or an answer.
+"""
+
+from __future__ import annotations
+
+
+class BulkrateError(Exception):
+    """The root of the tree."""
+
+
+class RequestRefused(BulkrateError):
+    """A caller's request cannot be done.
+
+    `status` is the HTTP status, `code` and `param` are OpenAI's fields of the same name. `retry` says whether
+    the same request may succeed later; OpenAI's SDKs retry 409 and 5xx by themselves unless told not to.
+    """
+
+    status = 400
+    type = "invalid_request_error"
+    retry = False
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.param = param
+
+
+class InvalidRequest(RequestRefused):
+    """The request is malformed, or asks for what does not exist."""
+
+
+class Unauthorized(RequestRefused):
+    """There is no key, or not one we know."""
+
+    status = 401
+
+
+class NotFound(RequestRefused):
+    """There is no such thing in the caller's project."""
+
+    status = 404
+
+
+class MethodNotAllowed(RequestRefused):
+    """The address exists, but not for this HTTP method."""
+
+    status = 405
+
+
+class Conflict(RequestRefused):
+    """The thing is in a state that does not allow it."""
+
+    status = 409
+
+
+class TooLarge(RequestRefused):
+    """More bytes than the limit allows."""
+
+    status = 413
+
+
+class RangeNotSatisfiable(RequestRefused):
+    """The range asked for lies outside the content."""
+
+    status = 416
+
+
+class Unprocessable(RequestRefused):
+    """The request contradicts an earlier one."""
+
+    status = 422
+
+
+class Unavailable(RequestRefused):
+    """We cannot serve this now; the same request may succeed in a moment."""
+
+    status = 503
+    type = "server_error"
+    retry = True
+
+
+class ConfigError(BulkrateError):
+    """A setting is unknown, missing or wrong."""
+
+
+class IllegalTransition(BulkrateError):
+    """A batch in this status does not take this event."""
+
+
+class StoreError(BulkrateError):
+    """The records could not be read or written."""
+
+
+class Fenced(StoreError):
+    """Another worker has taken over; what this one holds no longer counts."""
+
+
+class BlobError(BulkrateError):
+    """Bytes could not be read or written."""
+
+
+class BlobMissing(BlobError):
+    """There are no bytes under this key."""
+
+
+class NoSpace(BlobError):
+    """The disk is full."""

@@ -1,0 +1,116 @@
+"""Runs a sandbox in this process until SIGTERM or SIGINT.
+
+Stopping is prompt: calls in flight are cut off, as they are when an inference server is killed; nobody waits
+for an answer that says nothing. It never daemonises, reloads or starts workers.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+
+from bulkrate.sandbox.app import Sandbox
+from bulkrate.sandbox.journal import Journal
+from bulkrate.sandbox.marks import FINGERPRINT, HEADER
+from bulkrate.sandbox.options import SandboxOptions
+from bulkrate.sandbox.protocol import SandboxProtocol
+
+_BACKLOG = 4096  # a batch server opens its connections all at once
+_KEEP_ALIVE = 75  # seconds; shorter than a client's pool keeps them, and clients meet resets
+
+
+def serve(options: SandboxOptions) -> None:
+    """Listen and answer until told to stop. OSError when the port or the journal cannot be had."""
+    with contextlib.ExitStack() as held:
+        journal = _opened(options)
+        held.callback(journal.close)
+        listener = _listening(options.host, options.port)
+        held.callback(listener.close)
+        config = uvicorn.Config(
+            Sandbox(options, journal),
+            http=SandboxProtocol,
+            loop="uvloop",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            headers=[("server", FINGERPRINT), HEADER],
+            backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE,
+        )
+        _Server(config).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, saying when it accepts and stopping at once."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            where = _url(listener)
+            sys.stderr.write(f"sandbox: listening on {where} (no model here: every answer says so)\n")
+        sys.stderr.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        calls = list(self.server_state.tasks)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on a signal and exit 0; uvicorn's own raises the signal again after stopping."""
+        loop = asyncio.get_running_loop()
+        wanted = (signal.SIGTERM, signal.SIGINT)
+        for one in wanted:
+            loop.add_signal_handler(one, self._stop)
+        try:
+            yield
+        finally:
+            for one in wanted:
+                loop.remove_signal_handler(one)
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def _opened(options: SandboxOptions) -> Journal:
+    try:
+        return Journal(options.journal)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(
+            error.errno,
+            f"sandbox: the journal {options.journal} cannot be written ({reason}); "
+            "name a file in a folder that exists and is writable",
+        ) from error
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(
+            error.errno,
+            f"sandbox: cannot listen on {host} port {port} ({reason}); choose another host or port, "
+            "or port 0 for any free one",
+        ) from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"

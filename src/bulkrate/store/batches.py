@@ -1,0 +1,242 @@
+"""Records of batches. `_move` is the one place in the package that writes a status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, exists, func, insert, select, update
+
+from bulkrate.core.lifecycle import Event, Status, after
+from bulkrate.errors import IllegalTransition
+from bulkrate.store.database import Database
+from bulkrate.store.records import BatchRecord, DeliveryRecord, FileRecord, ShardRecord
+from bulkrate.store.schema import batches, deliveries, files, shards, workers
+from bulkrate.store.webhooks import subscribers
+
+_LIVE = [status.value for status in Status if not status.terminal]
+_CLOSING = [status.value for status in Status if status.closing]
+
+
+class BatchStore:
+    """Batches and their way through the lifecycle."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def create(self, batch: BatchRecord) -> BatchRecord:
+        """Record a new batch, or return the one that was created with the same idempotency key.
+
+        The caller compares `idempotency_digest` of what comes back with its own.
+        """
+        with self._db.write() as connection:
+            if batch.idempotency_key is not None:
+                row = connection.execute(_by_idempotency_key(batch)).mappings().first()
+                if row:
+                    return BatchRecord.of(row)
+            result = connection.execute(insert(batches).values(**batch.values()))
+        return replace(batch, seq=result.inserted_primary_key[0])
+
+    def create_retry(self, batch: BatchRecord) -> BatchRecord | None:
+        """Like `create`, but None when another batch of the family is live: two would answer the same lines."""
+        live = exists().where(batches.c.family == batch.family, batches.c.status.in_(_LIVE))
+        with self._db.write() as connection:
+            if batch.idempotency_key is not None:
+                row = connection.execute(_by_idempotency_key(batch)).mappings().first()
+                if row:
+                    return BatchRecord.of(row)
+            if connection.execute(select(live)).scalar():
+                return None
+            result = connection.execute(insert(batches).values(**batch.values()))
+        return replace(batch, seq=result.inserted_primary_key[0])
+
+    def get(self, project: str, batch_id: str) -> BatchRecord | None:
+        """The batch, unless it is another project's."""
+        return self._one(batches.c.id == batch_id, batches.c.project == project)
+
+    def by_id(self, batch_id: str) -> BatchRecord | None:
+        """The batch, whoever's it is."""
+        return self._one(batches.c.id == batch_id)
+
+    def page(self, project: str, *, after: BatchRecord | None, limit: int) -> list[BatchRecord]:
+        """Up to `limit` batches, newest first, beginning behind `after`."""
+        query = select(batches).where(batches.c.project == project).order_by(batches.c.seq.desc()).limit(limit)
+        if after is not None:
+            query = query.where(batches.c.seq < after.seq)
+        return self._all(query)
+
+    def family(self, family: str) -> list[BatchRecord]:
+        """The first batch and all its retries, oldest first."""
+        return self._all(select(batches).where(batches.c.family == family).order_by(batches.c.seq))
+
+    def unplanned(self) -> list[BatchRecord]:
+        """Live batches whose lines are not known yet, oldest first."""
+        live = batches.c.status.in_(_LIVE)
+        return self._all(select(batches).where(live, ~batches.c.planned).order_by(batches.c.seq))
+
+    def sent(self) -> list[str]:
+        """Batches in progress of which every shard is done."""
+        open_shard = exists().where(shards.c.batch_id == batches.c.id, ~shards.c.done)
+        query = select(batches.c.id).where(
+            batches.c.status == Status.IN_PROGRESS.value, batches.c.planned, ~open_shard
+        )
+        with self._db.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def due(self, *, now: float) -> list[str]:
+        """Batches in progress whose window has closed."""
+        query = select(batches.c.id).where(
+            batches.c.status == Status.IN_PROGRESS.value, batches.c.expires_at <= now
+        )
+        with self._db.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def settled(self) -> list[BatchRecord]:
+        """Closing batches that no living worker holds a shard of: ready for the last account."""
+        held = exists().where(
+            shards.c.batch_id == batches.c.id, shards.c.epoch == workers.c.epoch, workers.c.alive, ~shards.c.done
+        )
+        query = select(batches).where(batches.c.status.in_(_CLOSING), batches.c.planned, ~held)
+        return self._all(query.order_by(batches.c.seq))
+
+    def statuses(self, batch_ids: Sequence[str]) -> dict[str, Status]:
+        """Where these batches stand."""
+        query = select(batches.c.id, batches.c.status).where(batches.c.id.in_(batch_ids))
+        with self._db.read() as connection:
+            return {row.id: Status(row.status) for row in connection.execute(query)}
+
+    def counts(self) -> dict[str, int]:
+        """How many batches are in each status."""
+        query = select(batches.c.status, func.count()).group_by(batches.c.status)
+        with self._db.read() as connection:
+            return {status: count for status, count in connection.execute(query)}
+
+    def progress(self, batch_ids: Sequence[str]) -> dict[str, tuple[int, float]]:
+        """Lines in flight and lines a second, of those batches that have open shards."""
+        query = (
+            select(shards.c.batch_id, func.sum(shards.c.in_flight), func.sum(shards.c.lines_per_s))
+            .where(shards.c.batch_id.in_(batch_ids), ~shards.c.done)
+            .group_by(shards.c.batch_id)
+        )
+        with self._db.read() as connection:
+            return {row[0]: (int(row[1]), float(row[2])) for row in connection.execute(query)}
+
+    def models_waited_for(self, batch_ids: Sequence[str]) -> dict[str, set[str]]:
+        """Per batch, the models whose lines are not done."""
+        query = select(shards.c.batch_id, shards.c.model).where(shards.c.batch_id.in_(batch_ids), ~shards.c.done)
+        found: dict[str, set[str]] = {}
+        with self._db.read() as connection:
+            for batch_id, model in connection.execute(query):
+                found.setdefault(batch_id, set()).add(model)
+        return found
+
+    def admit(
+        self, batch_id: str, plan: Sequence[ShardRecord], *, model: str | None, total: int, now: int
+    ) -> bool:
+        """Record the plan of a batch, and let it be sent if it is still wanted.
+
+        A batch that was cancelled meanwhile gets its plan too, so that each of its lines can be accounted for. False when
+        another clerk was faster.
+        """
+        with self._db.write() as connection:
+            row = _lock(connection, batch_id)
+            if row is None or row["planned"]:
+                return False
+            if row["status"] == Status.VALIDATING.value:
+                _move(connection, row, Event.ADMITTED, now)
+            for shard in plan:
+                connection.execute(insert(shards).values(**shard.values(), done=False, in_flight=0, lines_per_s=0.0))
+            known = {"planned": True, "total": total, "model": model}
+            connection.execute(update(batches).where(batches.c.id == batch_id).values(**known))
+            return True
+
+    def reject(self, batch_id: str, faults: bytes, *, now: int, event_id: str) -> None:
+        """End a batch whose input is bad. Does nothing to one that was cancelled meanwhile."""
+        with self._db.write() as connection:
+            row = _lock(connection, batch_id)
+            if row is None or row["status"] != Status.VALIDATING.value:
+                return
+            _move(connection, row, Event.REJECTED, now, event_id=event_id, faults=faults, planned=True)
+
+    def move(self, batch_id: str, event: Event, *, now: int) -> BatchRecord | None:
+        """Let `event` happen to a batch that does not end by it. None when there is no such batch.
+
+        Raises `IllegalTransition` when the batch does not take the event.
+        """
+        with self._db.write() as connection:
+            row = _lock(connection, batch_id)
+            if row is None:
+                return None
+            _move(connection, row, event, now)
+            row = _lock(connection, batch_id)
+            return BatchRecord.of(row) if row else None
+
+    def close(
+        self, batch_id: str, event: Event, *, output: FileRecord | None, errors: FileRecord | None, now: int, event_id: str
+    ) -> Status | None:
+        """End a batch whose every line is accounted for, and let its files appear. None when it had ended before."""
+        with self._db.write() as connection:
+            row = _lock(connection, batch_id)
+            if row is None:
+                return None
+            ids = {
+                "output_file_id": output.id if output else None,
+                "error_file_id": errors.id if errors else None,
+            }
+            try:
+                status = _move(connection, row, event, now, event_id=event_id, **ids)
+            except IllegalTransition:
+                return None
+            for file in (output, errors):
+                if file is not None:
+                    connection.execute(insert(files).values(**file.values()))
+            return status
+
+    def _one(self, *conditions: Any) -> BatchRecord | None:
+        with self._db.read() as connection:
+            row = connection.execute(select(batches).where(*conditions)).mappings().first()
+        return BatchRecord.of(row) if row else None
+
+    def _all(self, query: Any) -> list[BatchRecord]:
+        with self._db.read() as connection:
+            return [BatchRecord.of(row) for row in connection.execute(query).mappings()]
+
+
+def _by_idempotency_key(batch: BatchRecord) -> Any:
+    return select(batches).where(
+        batches.c.project == batch.project, batches.c.idempotency_key == batch.idempotency_key
+    )
+
+
+def _lock(connection: Connection, batch_id: str) -> Any:
+    return connection.execute(select(batches).where(batches.c.id == batch_id).with_for_update()).mappings().first()
+
+
+def _move(
+    connection: Connection, row: Any, event: Event, now: int, *, event_id: str | None = None, **values: Any
+) -> Status:
+    """Write the status that `event` leads to, and tell the outbox when the batch ends by it."""
+    status = after(Status(row["status"]), event)
+    values |= {"status": status.value, status.reached_at: now}
+    connection.execute(
+        update(batches).where(batches.c.id == row["id"], batches.c.status == row["status"]).values(**values)
+    )
+    if status.terminal and event_id is not None:
+        _announce(connection, row, status, event_id, now)
+    return status
+
+
+def _announce(connection: Connection, row: Any, status: Status, event_id: str, now: int) -> None:
+    """Put the event into the outbox of every endpoint of the project that asked for it."""
+    for number, webhook_id in enumerate(subscribers(connection, row["project"], f"batch.{status}")):
+        delivery = DeliveryRecord(
+            id=f"whd_{event_id.removeprefix('evt_')}{number:04x}",
+            webhook_id=webhook_id,
+            event_id=event_id,
+            event_type=f"batch.{status}",
+            batch_id=row["id"],
+            created_at=now,
+            next_attempt_at=float(now),
+        )
+        connection.execute(insert(deliveries).values(**delivery.values()))

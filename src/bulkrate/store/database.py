@@ -1,0 +1,87 @@
+"""The connection to the database, and the two kinds of transaction.
+
+SQLAlchemy is spoken only in this package. Foreign exceptions end here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from bulkrate.errors import StoreError
+from bulkrate.store.schema import SCHEMA_VERSION, about, metadata
+
+# A writer waits this long for another's commit. Commits take milliseconds; only a stuck process makes one wait longer.
+BUSY_TIMEOUT_S = 10
+
+
+class Database:
+    """A database, created on first use. Safe to use from several threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = _connect_sqlite(path)
+        with self.write() as connection:
+            metadata.create_all(connection)
+            version = connection.execute(select(about.c.schema_version)).scalar()
+            if version is None:
+                connection.execute(insert(about).values(schema_version=SCHEMA_VERSION))
+            elif version != SCHEMA_VERSION:
+                raise StoreError(
+                    f"{path} was written by another version of bulkrate (schema {version}, here {SCHEMA_VERSION}); "
+                    "use that version, or another data folder"
+                )
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view; never waits for a writer."""
+        with self._transaction(write=False) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that changes something: all of it is durable at the end, or nothing happened."""
+        with self._transaction(write=True) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self, *, write: bool) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                # SQLite: a transaction that will write takes the lock at once, or two readers that both
+                # turn into writers would refuse each other.
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+                yield connection
+                connection.commit()
+        except SQLAlchemyError as cause:
+            raise StoreError(f"the store failed: {_plain(cause)}") from cause
+
+
+def _connect_sqlite(path: Path) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S}, pool_size=16
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # FULL: a commit that we reported survives a power cut. Costs one fsync, and commits are grouped.
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    return engine
+
+
+def _plain(cause: SQLAlchemyError) -> str:
+    """The database's own words, without the statement and its parameters."""
+    return str(getattr(cause, "orig", None) or cause).splitlines()[0]

@@ -1,0 +1,187 @@
+"""Records of files and uploads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import and_, exists, func, insert, or_, select, update
+from sqlalchemy import delete as delete_from
+
+from bulkrate.core.lifecycle import Status
+from bulkrate.store.database import Database
+from bulkrate.store.records import FileRecord, PartRecord, UploadRecord
+from bulkrate.store.schema import batches, files, upload_parts, uploads
+
+_LIVE = [status.value for status in Status if not status.terminal]
+
+
+class FileStore:
+    """Files, visible to their project until they are deleted or expire."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, file: FileRecord) -> FileRecord:
+        """Record a file whose bytes are already durable."""
+        with self._db.write() as connection:
+            result = connection.execute(insert(files).values(**file.values()))
+        return replace(file, seq=result.inserted_primary_key[0])
+
+    def get(self, project: str, file_id: str, *, now: float) -> FileRecord | None:
+        """The file, unless it is another project's, deleted or expired."""
+        query = select(files).where(files.c.id == file_id, files.c.project == project, _visible(now))
+        with self._db.read() as connection:
+            row = connection.execute(query).mappings().first()
+        return FileRecord.of(row) if row else None
+
+    def page(
+        self, project: str, *, purpose: str | None, newest_first: bool, after: FileRecord | None, limit: int, now: float
+    ) -> list[FileRecord]:
+        """Up to `limit` files in order of creation, beginning behind `after`."""
+        query = select(files).where(files.c.project == project, _visible(now)).limit(limit)
+        if purpose is not None:
+            query = query.where(files.c.purpose == purpose)
+        if after is not None:
+            query = query.where(files.c.seq < after.seq if newest_first else files.c.seq > after.seq)
+        query = query.order_by(files.c.seq.desc() if newest_first else files.c.seq)
+        with self._db.read() as connection:
+            return [FileRecord.of(row) for row in connection.execute(query).mappings()]
+
+    def delete(self, project: str, file_id: str, *, now: int) -> bool:
+        """Take the file away from its owner; whether there was one. Its bytes go when no batch reads them."""
+        query = (
+            update(files)
+            .where(files.c.id == file_id, files.c.project == project, _visible(now))
+            .values(deleted_at=now)
+        )
+        with self._db.write() as connection:
+            return connection.execute(query).rowcount == 1
+
+    def expire(self, *, now: int) -> int:
+        """Delete what has reached its `expires_at`; how many."""
+        query = (
+            update(files).where(files.c.deleted_at.is_(None), files.c.expires_at <= now).values(deleted_at=now)
+        )
+        with self._db.write() as connection:
+            return connection.execute(query).rowcount
+
+    def unreferenced(self, *, limit: int) -> list[FileRecord]:
+        """Deleted files whose bytes nobody reads any more.
+
+        An input stays while one of its batches is live; an output or error file while its sibling is there, since both are cut
+        from the same logs, and while a batch of its family is live, since a retry reads which lines are answered.
+        """
+        sibling = files.alias()
+        own = batches.alias()
+        kin = batches.alias()
+        feeds_live_batch = exists().where(batches.c.input_file_id == files.c.id, batches.c.status.in_(_LIVE))
+        sibling_is_there = exists().where(
+            sibling.c.batch_id == files.c.batch_id, sibling.c.id != files.c.id, sibling.c.deleted_at.is_(None)
+        )
+        family_lives = exists().where(
+            own.c.id == files.c.batch_id, kin.c.family == own.c.family, kin.c.status.in_(_LIVE)
+        )
+        query = (
+            select(files)
+            .where(
+                files.c.deleted_at.is_not(None),
+                or_(
+                    and_(files.c.blob.is_not(None), ~feeds_live_batch),
+                    and_(files.c.stream.is_not(None), ~sibling_is_there, ~family_lives),
+                ),
+            )
+            .limit(limit)
+        )
+        with self._db.read() as connection:
+            return [FileRecord.of(row) for row in connection.execute(query).mappings()]
+
+    def forget(self, file_id: str) -> None:
+        """Remove the record of a file whose bytes are gone."""
+        with self._db.write() as connection:
+            connection.execute(delete_from(files).where(files.c.id == file_id))
+
+
+class UploadStore:
+    """Uploads and their parts."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, upload: UploadRecord) -> None:
+        """Begin an upload."""
+        with self._db.write() as connection:
+            connection.execute(insert(uploads).values(**upload.values()))
+
+    def get(self, project: str, upload_id: str) -> UploadRecord | None:
+        """The upload, unless it is another project's."""
+        query = select(uploads).where(uploads.c.id == upload_id, uploads.c.project == project)
+        with self._db.read() as connection:
+            row = connection.execute(query).mappings().first()
+        return UploadRecord.of(row) if row else None
+
+    def add_part(self, part: PartRecord) -> bool:
+        """Record a part whose bytes are durable; False when the upload is no longer pending."""
+        with self._db.write() as connection:
+            pending = select(uploads.c.id).where(uploads.c.id == part.upload_id, uploads.c.status == "pending")
+            if connection.execute(pending).first() is None:
+                return False
+            connection.execute(insert(upload_parts).values(**part.values()))
+            return True
+
+    def parts(self, upload_id: str) -> list[PartRecord]:
+        """All parts, in no order that matters."""
+        query = select(upload_parts).where(upload_parts.c.upload_id == upload_id)
+        with self._db.read() as connection:
+            return [PartRecord.of(row) for row in connection.execute(query).mappings()]
+
+    def received(self, upload_id: str) -> int:
+        """How many bytes the parts have so far."""
+        query = select(func.coalesce(func.sum(upload_parts.c.bytes), 0)).where(upload_parts.c.upload_id == upload_id)
+        with self._db.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def complete(self, upload_id: str, file: FileRecord) -> bool:
+        """Turn a pending upload into `file`; False when it is no longer pending."""
+        with self._db.write() as connection:
+            if not _end(connection, upload_id, "completed", file_id=file.id):
+                return False
+            connection.execute(insert(files).values(**file.values()))
+            return True
+
+    def end(self, upload_id: str, status: str) -> bool:
+        """Cancel or expire a pending upload; False when it is no longer pending."""
+        with self._db.write() as connection:
+            return _end(connection, upload_id, status)
+
+    def lapsed(self, *, now: int) -> list[str]:
+        """Pending uploads past their `expires_at`."""
+        query = select(uploads.c.id).where(uploads.c.status == "pending", uploads.c.expires_at <= now)
+        with self._db.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def ended_with_parts(self) -> list[str]:
+        """Ended uploads that still have parts lying about."""
+        query = (
+            select(upload_parts.c.upload_id)
+            .join(uploads, uploads.c.id == upload_parts.c.upload_id)
+            .where(uploads.c.status != "pending")
+            .distinct()
+        )
+        with self._db.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def forget_parts(self, upload_id: str) -> None:
+        """Remove the records of parts whose bytes are gone."""
+        with self._db.write() as connection:
+            connection.execute(delete_from(upload_parts).where(upload_parts.c.upload_id == upload_id))
+
+
+def _visible(now: float):  # type: ignore[no-untyped-def]  # SQLAlchemy's own expression type says no more
+    return and_(files.c.deleted_at.is_(None), or_(files.c.expires_at.is_(None), files.c.expires_at > now))
+
+
+def _end(connection, upload_id: str, status: str, **values: str) -> bool:  # type: ignore[no-untyped-def]
+    query = (
+        update(uploads).where(uploads.c.id == upload_id, uploads.c.status == "pending").values(status=status, **values)
+    )
+    return connection.execute(query).rowcount == 1

@@ -1,0 +1,255 @@
+"""The tables.
+
+A row per file, batch, shard and commit extent; never a row per line. Times are Unix seconds: whole ones where the API shows
+them, fractions where only we use them. `CHECK`s repeat what `core.lifecycle` says, so that a hand-made UPDATE cannot break it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from bulkrate.core.lifecycle import Status
+
+metadata = MetaData()
+
+#: Raised by one whenever a table changes shape; a store of another version is refused, not guessed at.
+SCHEMA_VERSION = 1
+
+_STATUSES = ", ".join(f"'{status}'" for status in Status)
+
+
+def _sequence() -> Column[int]:
+    """The order of creation, finer than a second, and the cursor of lists."""
+    return Column("seq", Integer, primary_key=True, autoincrement=True)
+
+
+about = Table("about", metadata, Column("schema_version", Integer, nullable=False))
+
+files = Table(
+    "files",
+    metadata,
+    _sequence(),
+    Column("id", String, nullable=False, unique=True),
+    Column("project", String, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    # Where the bytes are: a blob of our own, or a stream ("output", "errors") of a batch's committed log.
+    Column("blob", String),
+    Column("batch_id", String),
+    Column("stream", String),
+    # A deleted file is gone for its owner; its bytes stay while a batch still reads them.
+    Column("deleted_at", BigInteger),
+    Index("files_of_project", "project", "seq"),
+    Index("files_expiring", "expires_at"),
+    CheckConstraint("(blob IS NULL) = (stream IS NOT NULL)", name="a_file_has_one_place"),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    _sequence(),
+    Column("id", String, nullable=False, unique=True),
+    Column("project", String, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("status", String, nullable=False),
+    Column("file_id", String),
+    Column("expires_after_s", BigInteger),
+    Index("uploads_pending", "status", "expires_at"),
+)
+
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("upload_id", String, nullable=False, index=True),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("blob", String, nullable=False),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    _sequence(),
+    Column("id", String, nullable=False, unique=True),
+    Column("project", String, nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("input_file_id", String, nullable=False),
+    Column("completion_window", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("in_progress_at", BigInteger),
+    Column("finalizing_at", BigInteger),
+    Column("completed_at", BigInteger),
+    Column("failed_at", BigInteger),
+    Column("expired_at", BigInteger),
+    Column("cancelling_at", BigInteger),
+    Column("cancelled_at", BigInteger),
+    Column("model", Text),
+    Column("metadata", LargeBinary),
+    Column("output_expires_after_s", BigInteger),
+    Column("output_file_id", String),
+    Column("error_file_id", String),
+    Column("on_invalid_line", String, nullable=False),
+    # A retry belongs to the family of the first batch; no two of a family run at once.
+    Column("retry_of", String),
+    Column("family", String, nullable=False),
+    Column("idempotency_key", String),
+    Column("idempotency_digest", String),
+    Column("faults", LargeBinary),
+    # Whether every line is known: its shards are written, its bad lines are told.
+    Column("planned", Boolean, nullable=False, default=False),
+    Column("total", BigInteger, nullable=False, default=0),
+    Column("completed", BigInteger, nullable=False, default=0),
+    Column("failed", BigInteger, nullable=False, default=0),
+    Column("input_tokens", BigInteger, nullable=False, default=0),
+    Column("cached_tokens", BigInteger, nullable=False, default=0),
+    Column("output_tokens", BigInteger, nullable=False, default=0),
+    Column("reasoning_tokens", BigInteger, nullable=False, default=0),
+    Column("total_tokens", BigInteger, nullable=False, default=0),
+    Index("batches_of_project", "project", "seq"),
+    Index("batches_by_status", "status", "expires_at"),
+    Index("batches_of_family", "family"),
+    Index("batches_of_input", "input_file_id"),
+    UniqueConstraint("project", "idempotency_key", name="an_idempotency_key_is_used_once"),
+    CheckConstraint(f"status IN ({_STATUSES})", name="a_status_is_one_of_eight"),
+    CheckConstraint("completed + failed <= total", name="no_line_counts_twice"),
+)
+
+# The lines of one batch that ask for one model: the unit of claiming, moving and resuming.
+shards = Table(
+    "shards",
+    metadata,
+    Column("batch_id", String, primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("plan", String, nullable=False),
+    Column("lines", BigInteger, nullable=False),
+    # The epoch of the worker that holds it; null while nobody does.
+    Column("epoch", BigInteger),
+    Column("done", Boolean, nullable=False, default=False),
+    Column("in_flight", Integer, nullable=False, default=0),
+    Column("lines_per_s", Float, nullable=False, default=0.0),
+    Index("shards_open", "done", "epoch"),
+)
+
+# What counts of the result logs, in the order in which it came to count. Reading the extents of a batch in order gives a
+# stream that only ever grows at its end, however many workers write.
+extents = Table(
+    "extents",
+    metadata,
+    Column("batch_id", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("output_start", BigInteger, nullable=False),
+    Column("output_end", BigInteger, nullable=False),
+    Column("errors_start", BigInteger, nullable=False),
+    Column("errors_end", BigInteger, nullable=False),
+    Column("ledger_start", BigInteger, nullable=False),
+    Column("ledger_end", BigInteger, nullable=False),
+)
+
+# Whoever writes results: one row per incarnation. A dead or late one is fenced by `alive`.
+workers = Table(
+    "workers",
+    metadata,
+    Column("epoch", Integer, primary_key=True, autoincrement=True),
+    Column("role", String, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("lease_until", Float, nullable=False),
+    Column("alive", Boolean, nullable=False),
+    Index("workers_alive", "alive"),
+    sqlite_autoincrement=True,
+)
+
+# What the senders know of their upstreams, for validation, the model list and /health.
+upstreams = Table(
+    "upstreams",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("models", LargeBinary),
+    Column("paused", Text),
+    Column("seen_at", Float, nullable=False),
+)
+
+# Why work stands still for reasons that no upstream explains (a full disk, a store that fails).
+troubles = Table(
+    "troubles",
+    metadata,
+    Column("role", String, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("since", Float, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    _sequence(),
+    Column("id", String, nullable=False, unique=True),
+    Column("project", String, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("digest", String, nullable=False, unique=True),
+    Column("hint", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    _sequence(),
+    Column("id", String, nullable=False, unique=True),
+    Column("project", String, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event_types", LargeBinary, nullable=False),
+    Column("secret", String, nullable=False),
+    Column("old_secret", String),
+    Column("old_secret_until", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("webhooks_of_project", "project", "seq"),
+)
+
+# The outbox: written in the transaction that ends a batch, emptied by **notify**.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _sequence(),
+    Column("id", String, nullable=False, unique=True),
+    Column("webhook_id", String, nullable=False),
+    Column("event_id", String, nullable=False),
+    Column("event_type", String, nullable=False),
+    Column("batch_id", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("status", String, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_attempt_at", Float),
+    Column("delivered_at", BigInteger),
+    Column("last_status_code", Integer),
+    Column("last_error", Text),
+    Index("deliveries_due", "status", "next_attempt_at"),
+    Index("deliveries_of_webhook", "webhook_id", "seq"),
+)

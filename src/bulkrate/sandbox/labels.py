@@ -21,26 +21,16 @@ _TASK = re.compile(
 _WORD = re.compile(r"[A-Za-z][\w-]*")
 _READ_AT_MOST = 3000  # characters from either end: instructions stand there
 
-_GOOD = frozenset(
-    (
-        "love",
-        "loved",
-        "loves",
-        "great",
-        "good",
-        "excellent",
-        "amazing",
-        "wonderful",
-        "perfect",
-        "best",
-        "happy",
-    )
-    + ("recommend", "fantastic", "nice", "enjoyed", "fast", "beautiful", "delicious", "superb", "helpful")
-)
-_BAD = frozenset(
-    ("hate", "hated", "hates", "bad", "terrible", "awful", "worst", "broken", "broke", "poor", "disappointed")
-    + ("waste", "refund", "slow", "never", "boring", "useless", "horrible", "rude", "dirty", "late")
-)
+_GOOD_WORDS = """
+love loved loves great good excellent amazing wonderful perfect best happy recommend fantastic nice enjoyed
+fast beautiful delicious superb helpful
+"""
+_BAD_WORDS = """
+hate hated hates bad terrible awful worst broken broke poor disappointed disappointing waste refund slow never
+boring useless horrible rude dirty late
+"""
+_GOOD = frozenset(_GOOD_WORDS.split())
+_BAD = frozenset(_BAD_WORDS.split())
 
 
 def labels_in(text: str) -> list[str]:

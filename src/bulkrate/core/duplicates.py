@@ -1,0 +1,68 @@
+"""Finding a `custom_id` that stands twice among millions, in little memory.
+
+One pass marks each digest in a bit field; a digest that finds its bits already set *may* have been there before and is marked in a second
+field. Afterwards only the few lines whose digest is in the second field are compared, a bounded share at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from bulkrate.core.plan import Planned
+
+# 16 bits a line and two marks each: one line in seventy is compared for nothing.
+_BITS_PER_LINE = 16
+_BITS_MIN = 1 << 16
+_BITS_MAX = 1 << 28
+# How many lines are compared at once; about 100 bytes each.
+_COMPARED_AT_ONCE = 250_000
+
+
+class DuplicateFinder:
+    """Watches the digests of one batch, of at most `lines_max` lines."""
+
+    def __init__(self, lines_max: int) -> None:
+        bits = min(max(_BITS_MIN, 1 << (lines_max * _BITS_PER_LINE).bit_length()), _BITS_MAX)
+        self._mask = bits - 1
+        self._seen = bytearray(bits >> 3)
+        self._again = bytearray(bits >> 3)
+        self._suspects = 0
+
+    def watch(self, digest: int) -> None:
+        """See a line's digest go by."""
+        if _mark(self._seen, digest, self._mask):
+            _mark(self._again, digest, self._mask)
+            self._suspects += 1
+
+    def duplicates(self, plan: Callable[[], Iterable[Planned]]) -> Iterator[tuple[Planned, int]]:
+        """Each line whose `custom_id` stood before, with the line where it first stood. Reads the `plan` again, in file order or not."""
+        if not self._suspects:
+            return
+        shares = 1 + self._suspects * 2 // _COMPARED_AT_ONCE
+        for share in range(shares):
+            first: dict[int, int] = {}
+            suspects = [
+                record
+                for record in plan()
+                if record.digest % shares == share and _marked(self._again, record.digest, self._mask)
+            ]
+            for record in sorted(suspects, key=lambda record: record.line):
+                before = first.setdefault(record.digest, record.line)
+                if before != record.line:
+                    yield record, before
+
+
+def _mark(field: bytearray, digest: int, mask: int) -> bool:
+    """Set the two bits; whether both were set before."""
+    a, b = digest & mask, (digest >> 32) & mask
+    byte_a, bit_a = a >> 3, 1 << (a & 7)
+    byte_b, bit_b = b >> 3, 1 << (b & 7)
+    before = field[byte_a] & bit_a and field[byte_b] & bit_b
+    field[byte_a] |= bit_a
+    field[byte_b] |= bit_b
+    return bool(before)
+
+
+def _marked(field: bytearray, digest: int, mask: int) -> bool:
+    a, b = digest & mask, (digest >> 32) & mask
+    return bool(field[a >> 3] >> (a & 7) & 1 and field[b >> 3] >> (b & 7) & 1)

@@ -1,0 +1,98 @@
+"""What an attempt at a line came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from bulkrate.providers.usage import NO_USAGE, Usage
+
+
+class Failure(Enum):
+    """Why an attempt brought no final answer.
+
+    Each knows what it says about the line and about the upstream, so that no caller keeps a list of its own:
+
+    - `costs_attempt`: the line may be at fault; only so many of these and it is given up.
+    - `upstream_is_out`: the upstream as a whole cannot work now; pause it, not the line.
+    """
+
+    #: No connection could be made. Nothing was sent.
+    UNREACHABLE = ("unreachable", False, True)
+    #: 401, or 403 on everything: our key is not accepted.
+    KEY_REFUSED = ("key_refused", False, True)
+    #: 429 or 503: come back later.
+    BUSY = ("busy", False, False)
+    #: 408, 409, 425, or a 5xx other than 503.
+    ERROR = ("upstream_error", True, False)
+    #: No answer within the time-out.
+    TIMED_OUT = ("request_timeout", True, False)
+    #: The connection broke after the request was sent.
+    LOST = ("connection_lost", True, False)
+    #: A 2xx whose body is cut off or is not JSON.
+    GARBLED = ("invalid_answer", True, False)
+
+    def __init__(self, code: str, costs_attempt: bool, upstream_is_out: bool) -> None:
+        #: The `error.code` of a line that is given up for this.
+        self.code = code
+        self.costs_attempt = costs_attempt
+        self.upstream_is_out = upstream_is_out
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the upstream sent: body bytes as they came. `retry_after_s` is None when it gave no hint."""
+
+    status: int
+    body: bytes
+    request_id: str | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The upstream answered with 2xx."""
+
+    answer: Answer
+    usage: Usage = NO_USAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The upstream refused the line for good."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed for now. `answer` is what the upstream said, if it said something; `detail` is in our words."""
+
+    failure: Failure
+    detail: str
+    answer: Answer | None = None
+    retry_after_s: float | None = None
+
+
+Outcome = Answered | Refused | Failed
+
+_FOR_NOW = {408, 409, 425}
+_BUSY = {429, 503}
+
+
+def judge(answer: Answer, usage_of: Callable[[bytes], Usage]) -> Outcome:  # noqa: PLR0911  # cases read best so
+    """What an HTTP answer means for its line. `usage_of` reads the usage of a body and raises ValueError if it is not JSON."""
+    status = answer.status
+    if 200 <= status < 300:
+        try:
+            return Answered(answer, usage_of(answer.body))
+        except ValueError as cause:
+            return Failed(Failure.GARBLED, f"the upstream answered {status} with what is not JSON: {cause}", answer)
+    if status == 401:
+        return Failed(Failure.KEY_REFUSED, "the upstream does not accept our key (401)", answer)
+    if status in _BUSY:
+        return Failed(Failure.BUSY, f"the upstream is busy ({status})", answer, answer.retry_after_s)
+    if status in _FOR_NOW or status >= 500:
+        return Failed(Failure.ERROR, f"the upstream answered {status}", answer, answer.retry_after_s)
+    return Refused(answer)

@@ -1,0 +1,129 @@
+"""The two compact indexes of a batch, and the set of its finished lines.
+
+The **plan** says where each line stands in the input; one fixed record a line, grouped by model into shards. The **ledger** says what became
+of each line and where its answer stands in the log; one fixed record per outcome, in the order of the outcomes. Neither is
+ever a row in a database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class Planned(NamedTuple):
+    """A line to be sent. `length` 0 marks one that was struck out after it had been written."""
+
+    offset: int
+    length: int
+    line: int
+    digest: int
+
+
+class Fate(IntEnum):
+    """What became of a line."""
+
+    ANSWERED = 0
+    #: It ran, and failed for good.
+    FAILED = 1
+    #: It was not fit to be sent, and the batch asked to isolate such lines.
+    REJECTED = 2
+    #: The window closed or the batch was cancelled before it could run.
+    NEVER_RAN = 3
+
+    @property
+    def in_output(self) -> bool:
+        """Whether the line stands in the output file, and not in the error file."""
+        return self is Fate.ANSWERED
+
+    @property
+    def counts_as_failed(self) -> bool:
+        """Whether `request_counts.failed` includes the line. What never ran is in no count, as at OpenAI."""
+        return self in {Fate.FAILED, Fate.REJECTED}
+
+
+class Settled(NamedTuple):
+    """The outcome of a line: where in the output or error log of the worker it stands."""
+
+    line: int
+    fate: Fate
+    offset: int
+    length: int
+
+
+_PLANNED = struct.Struct("<QIIQ")
+_SETTLED = struct.Struct("<IBxxxQI")
+PLANNED_BYTES = _PLANNED.size
+SETTLED_BYTES = _SETTLED.size
+
+
+def digest_of(custom_id: str) -> int:
+    """64 bits that stand for a `custom_id`.
+
+    Two different ids among ten million share them once in 370,000 such files. They would be reported as duplicates.
+    """
+    return int.from_bytes(hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def write_planned(record: Planned) -> bytes:
+    """The bytes of a plan record."""
+    return _PLANNED.pack(*record)
+
+
+def read_plan(data: bytes) -> Iterator[Planned]:
+    """The records in a stretch of a plan."""
+    return map(Planned._make, _PLANNED.iter_unpack(data))
+
+
+def write_settled(line: int, fate: Fate, offset: int, length: int) -> bytes:
+    """The bytes of a ledger record."""
+    return _SETTLED.pack(line, fate, offset, length)
+
+
+def read_ledger(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """The records in a stretch of a ledger, as plain (line, fate, offset, length)."""
+    return _SETTLED.iter_unpack(data)  # type: ignore[return-value]
+
+
+def find_planned(data: bytes, digest: int) -> Planned | None:
+    """The record with this digest in a stretch of a plan."""
+    return _find(data, digest.to_bytes(8, "little"), PLANNED_BYTES, at=16, make=_PLANNED, cls=Planned)
+
+
+def find_settled(data: bytes, line: int) -> Settled | None:
+    """The record of this line in a stretch of a ledger."""
+    return _find(data, line.to_bytes(4, "little"), SETTLED_BYTES, at=0, make=_SETTLED, cls=Settled)
+
+
+def _find(data, needle, size, *, at, make, cls):  # type: ignore[no-untyped-def]
+    """Search with `bytes.find`, which is a hundred times faster than reading record by record."""
+    place = data.find(needle)
+    while place >= 0:
+        if place % size == at:
+            return cls._make(make.unpack_from(data, place - at))
+        place = data.find(needle, place + 1)
+    return None
+
+
+class LineSet:
+    """A set of line numbers as bits: ten million lines take 1.25 MB."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, line: int) -> None:
+        """Put a line into the set."""
+        byte = line >> 3
+        if byte >= len(self._bits):
+            self._bits.extend(bytes(byte + 1 - len(self._bits) + 4096))
+        self._bits[byte] |= 1 << (line & 7)
+
+    def __contains__(self, line: int) -> bool:
+        byte = line >> 3
+        return byte < len(self._bits) and bool(self._bits[byte] >> (line & 7) & 1)
+
+    def __len__(self) -> int:
+        return int.from_bytes(self._bits, "little").bit_count()

@@ -1,0 +1,26 @@
+"""When to try again."""
+
+from __future__ import annotations
+
+from bulkrate.config import Retry
+from bulkrate.core.outcome import Failed
+
+
+def may_try_again(failed: Failed, attempts: int, retry: Retry) -> bool:
+    """Whether a line whose `attempts` so far include this one may have another.
+
+    Only failures that may be the line's own fault are counted; an outage costs no line anything.
+    """
+    return not failed.failure.costs_attempt or attempts < retry.attempts_max
+
+
+def wait_s(tries: int, retry: Retry, *, jitter: float, retry_after_s: float | None = None) -> float:
+    """Seconds until the next try after `tries` failures. `jitter` is in [0, 1).
+
+    Full jitter: anywhere between nothing and the doubled backoff, so that lines that failed together do not return together. An
+    upstream's own `Retry-After` is kept to, and spread by a tenth for the same reason.
+    """
+    if retry_after_s is not None:
+        return min(retry_after_s, retry.retry_after_s_max) * (1 + jitter / 10)
+    ceiling = min(retry.backoff_s_min * 2 ** min(max(tries, 1), 30), retry.backoff_s_max)
+    return ceiling * jitter

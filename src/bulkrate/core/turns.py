@@ -1,0 +1,50 @@
+"""Whose turn it is: the lane with the fewest lines in flight.
+
+Equal shares of the slots, whatever the size of a batch and the length of its answers. Among equals, whoever waited longest.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+L = TypeVar("L")
+
+
+class Turns(Generic[L]):
+    """Lanes in the order of their turn. A lane is offered while it is `enter`ed; `ready` says whether it has a line now."""
+
+    def __init__(self, in_flight: Callable[[L], int], ready: Callable[[L], bool]) -> None:
+        self._in_flight = in_flight
+        self._ready = ready
+        self._heap: list[tuple[int, int, L]] = []
+        # The one entry per lane that counts; older ones in the heap are skipped when they come up.
+        self._entry: dict[int, int] = {}
+        self._tick = 0
+
+    def enter(self, lane: L) -> None:
+        """Offer a lane, or offer it anew because its lines in flight or its readiness changed."""
+        self._tick += 1
+        self._entry[id(lane)] = self._tick
+        heapq.heappush(self._heap, (self._in_flight(lane), self._tick, lane))
+
+    def leave(self, lane: L) -> None:
+        """Offer a lane no more."""
+        self._entry.pop(id(lane), None)
+
+    def best(self) -> L | None:
+        """The lane whose turn it is; it stays entered. A lane that is not ready leaves until it enters again."""
+        while self._heap:
+            in_flight, tick, lane = self._heap[0]
+            if self._entry.get(id(lane)) != tick:
+                heapq.heappop(self._heap)
+            elif not self._ready(lane):
+                heapq.heappop(self._heap)
+                self.leave(lane)
+            elif in_flight != self._in_flight(lane):
+                heapq.heappop(self._heap)
+                self.enter(lane)
+            else:
+                return lane
+        return None

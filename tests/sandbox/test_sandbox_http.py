@@ -123,11 +123,10 @@ def test_a_field_that_makes_no_sense_is_refused(sandbox, path, fields):
     assert answer.error.keys() == {"message", "type", "param", "code"}
 
 
-def test_deep_nesting_is_answered_or_refused_but_never_breaks_it(sandbox):
-    nested: object = "hi"
-    for _ in range(900):
-        nested = [nested]
-    answer = sandbox.post("/v1/completions", {"model": "m", "prompt": nested})
+@pytest.mark.parametrize("depth", [500, 970, 5000])
+def test_deep_nesting_is_answered_or_refused_but_never_breaks_it(sandbox, depth):
+    nested = b"[" * depth + b'"hi [[sandbox:pretty]]"' + b"]" * depth
+    answer = sandbox.post("/v1/completions", b'{"model": "m", "prompt": %s}' % nested)
     assert answer.status in {200, 400}
 
 

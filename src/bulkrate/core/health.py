@@ -1,61 +1,83 @@
 """Is an upstream fit to be sent to, and if not, when to look again.
 
-An upstream that cannot be reached, or refuses our key, is paused at its first failure; one that only fails is paused after several failures
-without a success between them. A paused upstream is given one attempt at a time, at growing intervals, until one succeeds.
+    OK ──cannot be reached, refuses our key, or a probe fails──> OUT ──a probe succeeds──> TRIAL ──any answer──> OK
+                                                                  └──────── out again <─────┘
+
+While it is OUT no line is sent and no line pays for it; a cheap probe looks again at growing intervals. In TRIAL one line goes ahead.
+An upstream that answers its probe and fails lines all the same is not out: those failures are the lines' own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from bulkrate.core.outcome import Failed
 
-# So many failures in a row without one success are no longer bad luck of single lines.
-_FAILURES_MAX = 8
-_PAUSE_S_MIN = 0.5
-_PAUSE_S_MAX = 15.0
+# So many failures in a row without one success are a reason to probe.
+SUSPICIOUS_FAILURES = 8
+_WAIT_S_MIN = 0.5
+_WAIT_S_MAX = 15.0
+
+
+class State(Enum):
+    """What an upstream may be sent."""
+
+    OK = "as many lines as its window holds"
+    TRIAL = "one line at a time"
+    OUT = "probes only"
 
 
 @dataclass(slots=True)
 class Health:
     """The state of one upstream. Times are seconds of any clock that only goes forward."""
 
-    #: Why it is paused, in words; None while it is not.
-    paused: str | None = None
-    _until: float = 0.0
-    _failures: int = 0
-    _pauses: int = 0
+    state: State = State.OK
+    #: Why it is not OK, in words.
+    reason: str | None = None
+    failures: int = 0
+    _hold_until: float = 0.0
+    _outages: int = 0
 
     def allows(self, in_flight: int, *, now: float) -> bool:
-        """Whether one more attempt may be sent."""
-        if now < self._until:
+        """Whether one more line may be sent."""
+        if now < self._hold_until or self.state is State.OUT:
             return False
-        return self.paused is None or in_flight == 0
+        return self.state is State.OK or in_flight == 0
 
     def wait_s(self, *, now: float) -> float:
-        """Seconds until an attempt may be sent again, as far as time alone decides."""
-        return max(0.0, self._until - now)
+        """Seconds until a line, or when it is out a probe, may be sent."""
+        return max(0.0, self._hold_until - now)
 
     def succeeded(self) -> None:
         """The upstream answered a line, be it with a refusal of that line."""
-        self.paused = None
-        self._failures = 0
-        self._pauses = 0
+        self.state = State.OK
+        self.reason = None
+        self.failures = 0
+        self._outages = 0
 
     def failed(self, failed: Failed, *, now: float, jitter: float) -> None:
         """An attempt failed for now. `jitter` is in [0, 1)."""
-        self._failures += 1
-        if failed.retry_after_s is not None and self.paused is None:
-            self._until = max(self._until, now + failed.retry_after_s)
-        if failed.failure.upstream_is_out or (
-            failed.failure.costs_attempt and self._failures >= _FAILURES_MAX
-        ):
-            self._pause(failed.detail, now, jitter)
+        self.failures += 1
+        if failed.retry_after_s is not None:
+            self._hold_until = max(self._hold_until, now + failed.retry_after_s)
+        if failed.failure.upstream_is_out:
+            self.out(failed.detail, now=now, jitter=jitter)
+        elif self.state is State.TRIAL:
+            self.state = State.OK
 
-    def _pause(self, reason: str, now: float, jitter: float) -> None:
-        if now < self._until and self.paused is not None:
-            return  # an echo of the same outage: those in flight when it began
-        wait = min(_PAUSE_S_MIN * 2**self._pauses, _PAUSE_S_MAX)
-        self.paused = reason
-        self._pauses = min(self._pauses + 1, 10)
-        self._until = now + wait * (0.75 + jitter / 4)
+    def out(self, reason: str, *, now: float, jitter: float) -> None:
+        """It cannot work now. Those in flight when an outage begins all tell of it; only the first counts."""
+        if self.state is State.OUT and now < self._hold_until:
+            return
+        self.state = State.OUT
+        self.reason = reason
+        self._hold_until = now + min(_WAIT_S_MIN * 2**self._outages, _WAIT_S_MAX) * (0.75 + jitter / 4)
+        self._outages = min(self._outages + 1, 10)
+
+    def back(self) -> None:
+        """A probe succeeded."""
+        if self.state is State.OUT:
+            self.state = State.TRIAL
+            self.failures = 0
+            self._hold_until = 0.0

@@ -29,7 +29,7 @@ from bulkrate.sandbox.limits import Gate, Latency, RateLimit
 from bulkrate.sandbox.marks import NOTICE
 from bulkrate.sandbox.models import Models
 from bulkrate.sandbox.options import SandboxOptions
-from bulkrate.sandbox.refusals import RefusalError
+from bulkrate.sandbox.refusals import RefusalError, bad
 from bulkrate.sandbox.request import Fields, Request, read_request
 from bulkrate.sandbox.stats import Stats
 
@@ -107,6 +107,9 @@ class Sandbox:
             reply = await self._worked(endpoint, scope, read_request(scope["path"], raw), number)
         except RefusalError as refusal:
             reply = refusal.reply()
+        except RecursionError:
+            # From Python 3.12 on, JSON is decoded deeper than Python code may walk it.
+            reply = bad("the body is nested too deeply to be read; send it flatter").reply()
         finally:
             self._stats.end(None if reply is None else reply.status)
         return reply, ((b"x-request-id", b"sandbox-%d" % number), *self._rate.headers())

@@ -1,4 +1,4 @@
-"""The ASGI app: the table of operations as routes, under each prefix, inside two layers that stamp and answer errors.
+"""The ASGI app: the table of operations as routes, inside two layers that stamp headers and answer errors.
 
 A value built from lists; it starts nothing and holds nothing but the engine it was given.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
@@ -19,7 +18,7 @@ from bulkrate.server.auth import project_of
 from bulkrate.server.body import read_json
 from bulkrate.server.errors import AnswerErrors, not_found, refused_answer
 from bulkrate.server.headers import StampHeaders
-from bulkrate.server.openapi import openapi_document
+from bulkrate.server.openapi import describing
 from bulkrate.server.operations import Call, Form, Json, Operation
 from bulkrate.server.query import read_query
 from bulkrate.server.table import OPERATIONS
@@ -34,30 +33,13 @@ PREFIXES = ("/v1", "/openai/v1", "/openai")
 
 def create_app(engine: Engine) -> ASGIApp:
     """The whole server as one ASGI app over a running engine."""
-    operations = (*OPERATIONS, _describe(OPERATIONS))
+    operations = (*OPERATIONS, describing(OPERATIONS, prefix=PREFIXES[0]))
     kept = [operation for operation in operations if not operation.open]
     routes = [
         *_routes(engine, [operation for operation in operations if operation.open], prefix=""),
         *(route for prefix in PREFIXES for route in _routes(engine, kept, prefix=prefix)),
     ]
     return StampHeaders(AnswerErrors(Router(routes, redirect_slashes=False, default=not_found)))
-
-
-def _describe(operations: Iterable[Operation]) -> Operation:
-    """The operation that describes all others, and so cannot be in their table."""
-
-    async def document(_: Call) -> Response:
-        return Response(body, media_type="application/json")
-
-    described = Operation(
-        method="GET",
-        path="/openapi.json",
-        summary="This document.",
-        handler=document,
-        open=True,
-    )
-    body = msgspec.json.encode(openapi_document((*operations, described), prefix=PREFIXES[0]))
-    return described
 
 
 def _routes(engine: Engine, operations: Iterable[Operation], *, prefix: str) -> list[Route]:
@@ -72,17 +54,16 @@ class _Address:
 
     def __init__(self, engine: Engine, operations: Iterable[Operation]) -> None:
         self.engine = engine
-        self.by_method = {operation.method: operation for operation in operations}
+        self.by_method: dict[str, Operation] = {operation.method: operation for operation in operations}
         self.allow = ", ".join([*self.by_method, *(("HEAD",) if "GET" in self.by_method else ())])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         operation = self.by_method.get(method)
-        answer = (
-            self._refuse(scope)
-            if operation is None
-            else await self._answer(operation, Request(scope, receive))
-        )
+        if operation is None:
+            answer = self._refuse(scope)
+        else:
+            answer = await self._answer(operation, Request(scope, receive))
         await answer(scope, receive, send)
 
     def _refuse(self, scope: Scope) -> Response:
@@ -101,19 +82,16 @@ class _Address:
             ask=await _ask(operation, request),
         )
         answer = await operation.handler(call)
-        return (
-            answer
-            if isinstance(answer, Response)
-            else Response(encode(answer), media_type="application/json")
-        )
+        if isinstance(answer, Response):
+            return answer
+        return Response(encode(answer), media_type="application/json")
 
 
 async def _ask(operation: Operation, request: Request) -> object:
-    """What the JSON body asks for; None when the handler reads a form, or the body, if any, is of no interest."""
+    """What the JSON body asks for; None when the handler reads a form, or no body is of interest."""
+    json = next((body for body in operation.takes if isinstance(body, Json)), None)
+    form = next((body for body in operation.takes if isinstance(body, Form)), None)
     is_form = request.headers.get("content-type", "").lower().startswith("multipart/")
-    for body in operation.takes:
-        if isinstance(body, Json) and not (
-            is_form and any(isinstance(other, Form) for other in operation.takes)
-        ):
-            return await read_json(request, body)
-    return None
+    if json is None or (form is not None and is_form):
+        return None
+    return await read_json(request, json)

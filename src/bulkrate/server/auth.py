@@ -1,7 +1,7 @@
 """Whose request this is.
 
-Finds the key where OpenAI's clients (`Authorization: Bearer`) and Azure's (`api-key`) put it. Which keys exist is the
-engine's business; a key is never logged or repeated.
+Finds the key where OpenAI's clients (`Authorization: Bearer`) and Azure's (`api-key`) put it. Which keys
+exist is the engine's business; a key is never logged or repeated.
 """
 
 from __future__ import annotations

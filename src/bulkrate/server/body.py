@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 
@@ -33,12 +34,17 @@ async def read_json(request: Request, expected: Json) -> Ask:
 async def read_bounded(request: Request, bytes_max: int) -> bytes:
     """The whole body, refused as soon as it is known to be too large."""
     refuse_announced(request, bytes_max)
-    body = bytearray()
+    return b"".join([chunk async for chunk in bounded_stream(request, bytes_max)])
+
+
+async def bounded_stream(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
+    """The body as it comes, refused where it becomes too large."""
+    seen = 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > bytes_max:
+        seen += len(chunk)
+        if seen > bytes_max:
             raise _too_large(bytes_max)
-    return bytes(body)
+        yield chunk
 
 
 def refuse_announced(request: Request, bytes_max: int) -> None:

@@ -28,25 +28,30 @@ def content_answer(content: Content, request: Request) -> Response:
     return ContentAnswer(content, span)
 
 
-def growing_answer(content: Content, request: Request, *, offset: int | None) -> Response:
+def growing_answer(content: Content, request: Request, *, offset: int) -> Response:
     """The same for content that may still grow, with where to go on reading.
 
-    `x-next-offset` is the offset after the last byte sent. `x-complete` is true when nothing follows it, now or later.
+    `x-next-offset` is the offset after the last byte sent. `x-complete` is true when nothing follows it, now
+    or later.
     """
     try:
-        span = _asked(content, request) if offset is None else None
-        if offset is not None and offset > content.size:
-            raise RangeNotSatisfiable(
-                f"The offset {offset} lies after the end: there are {content.size} bytes so far. "
-                "Go on from the last x-next-offset.",
-                param="offset",
-            )
+        _refuse_beyond(content, offset)
+        span = None if offset else _asked(content, request)
     except RangeNotSatisfiable as refused:
         return refused_answer(refused, {"content-range": f"bytes */{content.size}"})
     end = span.end if span else content.size
     complete = content.complete and end == content.size
     headers = {"x-next-offset": str(end), "x-complete": "true" if complete else "false"}
-    return ContentAnswer(content, span, start=offset or 0, headers=headers)
+    return ContentAnswer(content, span, start=offset, headers=headers)
+
+
+def _refuse_beyond(content: Content, offset: int) -> None:
+    if offset > content.size:
+        raise RangeNotSatisfiable(
+            f"The offset {offset} lies after the end: there are {content.size} bytes so far. "
+            "Go on from the last x-next-offset.",
+            param="offset",
+        )
 
 
 def _asked(content: Content, request: Request) -> Span | None:
@@ -57,7 +62,10 @@ def _asked(content: Content, request: Request) -> Span | None:
 
 
 class ContentAnswer(Response):
-    """206 with a `span`; without one 200, and everything from `start`. Stops reading when the client hangs up."""
+    """206 with a `span`; without one 200, and everything from `start`.
+
+    Stops reading when the client hangs up.
+    """
 
     media_type = "application/octet-stream"
 

@@ -56,7 +56,7 @@ def decode_json(body: bytes, ask: type[A]) -> A:
 
 
 def decode_fields(fields: Mapping[str, str], ask: type[A]) -> A:
-    """What the fields of a form ask for. Fields that `ask` does not know are ignored: clients add their own."""
+    """What the fields of a form ask for. Fields that it does not know are ignored: clients add their own."""
     try:
         return msgspec.convert(_gather(fields, ask), ask, strict=False)
     except msgspec.ValidationError as wrong:

@@ -1,7 +1,7 @@
 """Every failure as OpenAI's error body.
 
-Whatever is raised below becomes an answer here, once. What we did not foresee is logged with its place but without its
-text, since a foreign exception may quote a prompt.
+Whatever is raised below becomes an answer here, once. What we did not foresee is logged with its place but
+without its text, since a foreign exception may quote a prompt.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class AnswerErrors:
         except ClientDisconnect:
             return
         except asyncio.CancelledError:
-            # The server stops and has waited long enough. The task ends here, so nobody misses the cancellation.
+            # The server stops and has waited long enough. The task ends here: nobody misses the cancellation.
             if not started:
                 await _stopping()(scope, receive, send)
         except RequestRefused as refused:
             if started:
-                # Too late for an error body; leaving the answer incomplete makes the server cut the connection.
+                # Too late for an error body; left incomplete, the answer makes the server cut the line.
                 log_failure(scope, refused)
             else:
                 await refused_answer(refused)(scope, receive, send)
@@ -73,7 +73,7 @@ def refused_answer(refused: RequestRefused, headers: Mapping[str, str] | None = 
     )
 
 
-async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
+async def not_found(scope: Scope, _: Receive, send: Send) -> None:
     """Stands where no route does."""
     if scope["type"] != "http":
         await send({"type": "websocket.close"})

@@ -1,6 +1,6 @@
 """A form with one file in it: the file goes straight to the disk, the fields are kept, both within bounds.
 
-The whole file is never in memory. Whatever goes wrong, until the caller is done with it, nothing is left behind.
+The whole file is never in memory. Whatever goes wrong until the caller is done, nothing is left behind.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
-from bulkrate.errors import InvalidRequest, TooLarge
-from bulkrate.server.body import refuse_announced
+from bulkrate.errors import InvalidRequest
+from bulkrate.server.body import bounded_stream, refuse_announced
 from bulkrate.server.filename import NAMELESS, safe_filename
 from bulkrate.server.multipart import Event, PartBegins, PartBytes, Parts, boundary_of
 
@@ -43,7 +43,7 @@ async def fill_form(
 ) -> AsyncIterator[FilledForm]:
     """Read the whole form, with the bytes of `part` written to what `receive` opens.
 
-    Leaving the block with an exception discards the bytes; leaving it normally means that they have been kept.
+    Leaving the block with an exception discards the bytes; leaving it normally means that they were kept.
     """
     boundary = boundary_of(request.headers.get("content-type"), part=part)
     bytes_max = file_bytes_max + OVERHEAD_BYTES_MAX
@@ -52,13 +52,7 @@ async def fill_form(
     try:
         sorting = _Sorting(incoming, part)
         parts = Parts(boundary)
-        seen = 0
-        async for data in request.stream():
-            seen += len(data)
-            if seen > bytes_max:
-                raise TooLarge(
-                    f"The request body is too large: files may have at most {file_bytes_max:,} bytes."
-                )
+        async for data in bounded_stream(request, bytes_max):
             for event in parts.feed(data):
                 await sorting.take(event)
         parts.finish()

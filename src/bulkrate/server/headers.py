@@ -17,6 +17,14 @@ REQUEST_ID = "bulkrate.request_id"
 _CLIENT_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,512}")
 
 
+OPENAI_VERSION = b"2020-10-01"
+
+
+def new_request_id() -> str:
+    """An id as OpenAI makes them."""
+    return f"req_{secrets.token_hex(16)}"
+
+
 class StampHeaders:
     """Gives each request an id (in the scope under `REQUEST_ID`) and stamps the answer."""
 
@@ -28,7 +36,7 @@ class StampHeaders:
             await self.app(scope, receive, send)
             return
         begun = time.perf_counter()
-        request_id = f"req_{secrets.token_hex(16)}"
+        request_id = new_request_id()
         scope[REQUEST_ID] = request_id
         echoed = _client_request_id(scope)
 
@@ -38,7 +46,7 @@ class StampHeaders:
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
-                    (b"openai-version", b"2020-10-01"),
+                    (b"openai-version", OPENAI_VERSION),
                     (b"openai-processing-ms", str(took_ms).encode()),
                     *echoed,
                 ]

@@ -1,7 +1,7 @@
 """multipart/form-data as a stream of parts.
 
-Pushed pieces of any size, it gives events at once and holds back no more than a boundary's length. It never sees a file
-or a request; the pieces may be cut anywhere, and the same body gives the same parts.
+Pushed pieces of any size, it gives events at once and holds back no more than a boundary's length. It never
+sees a file or a request; the pieces may be cut anywhere, and the same body gives the same parts.
 """
 
 from __future__ import annotations

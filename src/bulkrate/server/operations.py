@@ -76,8 +76,8 @@ class Call:
 class Operation:
     """One method on one path.
 
-    `answer` is the shape of a 200; None means bytes or text. `errors` are the statuses it can refuse with, beyond
-    those that any operation has. An `open` operation needs no key and stands outside the prefixes.
+    `answer` is the shape of a 200; None means bytes or text. `errors` are the statuses it can refuse with,
+    beyond those that any operation has. An `open` operation needs no key and stands outside the prefixes.
     """
 
     method: Literal["GET", "POST", "DELETE"]

@@ -17,7 +17,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,19}")
 
 
 def read_query(declared: Iterable[Query], given: Mapping[str, str]) -> dict[str, Any]:
-    """The value of every declared parameter: the given one, or its default. An empty value counts as not given."""
+    """The value of every declared parameter, or its default. An empty value counts as not given."""
     return {query.name: _value(query, given.get(query.name) or None) for query in declared}
 
 

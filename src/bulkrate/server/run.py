@@ -1,7 +1,7 @@
 """The app behind a socket, until it is told to stop.
 
-uvicorn with httptools, and nothing of it that we do not use. Stops on SIGINT, SIGTERM or cancellation, and then returns, so
-that whoever started the engine can stop it in order.
+uvicorn with httptools, and nothing of it that we do not use. Stops on SIGINT, SIGTERM or cancellation, and
+then returns, so that whoever started the engine can stop it in order.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bulkrate.errors import ConfigError, InvalidRequest
+from bulkrate.server.headers import OPENAI_VERSION, new_request_id
 from bulkrate.wire.base import encode
 from bulkrate.wire.errors import error_body
 
@@ -71,7 +72,7 @@ class _Server(uvicorn.Server):
         self._say_started()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         # Raised again, as uvicorn would, SIGTERM kills the process before the engine has put its work away.
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -114,7 +115,8 @@ class _Protocol(HttpToolsProtocol):
         body = encode(error_body(refused))
         head = (
             b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n" % len(body)
+            b"x-request-id: %s\r\nopenai-version: %s\r\ncontent-length: %d\r\n\r\n"
+            % (new_request_id().encode(), OPENAI_VERSION, len(body))
         )
         self.transport.write(head + body)
         self.transport.close()

@@ -38,7 +38,11 @@ _ORDER = Query(name="order", choices=("asc", "desc"), default="desc", about="By 
 _INPUT_ORDER = Query(name="order", choices=("input",), about="`input`: in the order of the input file.")
 _PURPOSE = Query(name="purpose", about="List only files with this purpose.")
 _OFFSET = Query(
-    name="offset", kind="integer", minimum=0, about="Answer from this byte on; take it from `x-next-offset`."
+    name="offset",
+    kind="integer",
+    default=0,
+    minimum=0,
+    about="Answer from this byte on; take it from `x-next-offset`.",
 )
 _CUSTOM_ID = Query(name="custom_id", required=True, about="The line's own `custom_id`.")
 

@@ -1,0 +1,38 @@
+"""The seam to whoever has lines to send."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bulkrate.core.outcome import Outcome
+
+
+class Work:
+    """One line under way. `ticket` means something to its load alone."""
+
+    __slots__ = ("attempts", "ticket", "tries")
+
+    def __init__(self, ticket: int) -> None:
+        self.ticket = ticket
+        #: How often it was sent, and how many of those count against it.
+        self.tries = 0
+        self.attempts = 0
+
+
+class Load(Protocol):
+    """Lines for one model of one batch."""
+
+    model: str
+    endpoint: str
+
+    def take(self) -> Work | None:
+        """The next line that has not been sent, or None when there is none. Cheap: the body is asked for separately."""
+
+    def body(self, work: Work) -> bytes:
+        """The request body of a line."""
+
+    def settle(self, work: Work, outcome: Outcome) -> None:
+        """The last word on a line. A `Failed` outcome means that it is given up."""
+
+    def emptied(self) -> None:
+        """Nothing is left to take, in flight or waiting to be tried again."""

@@ -1,0 +1,154 @@
+"""HTTP to one upstream. The client library is spoken only here; its exceptions end here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+import msgspec
+from pyreqwest.client import Client as HttpClient
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestError, RequestTimeoutError
+from pyreqwest.response import Response
+
+from bulkrate import __version__
+from bulkrate.config import Upstream
+from bulkrate.core.outcome import Answer, Failed, Failure
+
+_PROBE_TIMEOUT_S = 5.0
+
+
+class AttemptError(Exception):
+    """No HTTP answer came; `failed` says why."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.detail)
+        self.failed = failed
+
+
+class Client:
+    """Posts bodies to an upstream and brings back what it answers, byte for byte."""
+
+    def __init__(self, upstream: Upstream, *, answer_bytes_max: int) -> None:
+        self._url = upstream.url
+        self._timeout_s = upstream.timeout_s
+        self._answer_bytes_max = answer_bytes_max
+        self._http = _build(upstream)
+
+    async def post(self, path: str, body: bytes) -> Answer:
+        """The answer to `body` at `path` (`/v1/…`, of which the upstream's URL stands for the `/v1`). Raises `AttemptError`."""
+        url = self._url + path.removeprefix("/v1")
+        request = self._http.post(url).body_bytes(body).build_streamed()
+        try:
+            async with request as response:
+                content = await self._read(response)
+                return Answer(
+                    response.status,
+                    content,
+                    response.get_header("x-request-id"),
+                    _retry_after_s(response) if response.status >= 400 else None,
+                )
+        except PyreqwestError as cause:
+            raise AttemptError(self._translate(cause)) from cause
+
+    async def models(self) -> list[str] | None:
+        """What the upstream says it serves; None when it has no such list. Raises `AttemptError` when it is out."""
+        request = self._http.get(self._url + "/models").timeout(timedelta(seconds=_PROBE_TIMEOUT_S))
+        try:
+            response = await request.build().send()
+            content = bytes(await response.bytes())
+        except PyreqwestError as cause:
+            raise AttemptError(self._translate(cause)) from cause
+        if response.status in {401, 403}:
+            raise AttemptError(
+                Failed(Failure.KEY_REFUSED, f"the upstream does not accept our key ({response.status})")
+            )
+        if response.status >= 500 or response.status == 429:
+            raise AttemptError(
+                Failed(Failure.UNREACHABLE, f"the upstream answers {response.status} when asked for its models")
+            )
+        return _model_ids(content) if response.status == 200 else None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.close()
+
+    async def _read(self, response: Response) -> bytes:
+        reader = response.body_reader
+        length = response.get_header("content-length")
+        if length is not None and length.isdigit() and int(length) <= self._answer_bytes_max:
+            return bytes(await reader.bytes())
+        chunks: list[bytes] = []
+        size = 0
+        while (chunk := await reader.read_chunk()) is not None:
+            size += len(chunk)
+            if size > self._answer_bytes_max:
+                detail = f"the answer is longer than {self._answer_bytes_max} bytes (limits.answer_bytes_max)"
+                raise AttemptError(Failed(Failure.GARBLED, detail))
+            chunks.append(bytes(chunk))
+        return b"".join(chunks)
+
+    def _translate(self, cause: PyreqwestError) -> Failed:
+        """Most specific first. The library's own words may hold the URL, and so a key in it; ours do not."""
+        if isinstance(cause, ConnectError | ConnectTimeoutError):
+            return Failed(Failure.UNREACHABLE, f"no connection to {self._url}")
+        if isinstance(cause, RequestTimeoutError):
+            return Failed(Failure.TIMED_OUT, f"no answer within {self._timeout_s:g} s")
+        return Failed(Failure.LOST, f"the connection was lost before the whole answer came ({type(cause).__name__})")
+
+
+def _build(upstream: Upstream) -> HttpClient:
+    headers = {"content-type": "application/json", "user-agent": f"bulkrate/{__version__}"}
+    if upstream.key is not None:
+        headers["authorization"] = f"Bearer {upstream.key}"
+    headers |= upstream.headers
+    return (
+        ClientBuilder()
+        .default_headers(headers)
+        .timeout(timedelta(seconds=upstream.timeout_s))
+        .connect_timeout(timedelta(seconds=upstream.connect_timeout_s))
+        .pool_max_idle_per_host(upstream.max_in_flight)
+        # A server that closes idle connections does so after 5 s or more; ours go first, and no POST runs into a closed one.
+        .pool_idle_timeout(timedelta(seconds=4))
+        .follow_redirects(False)
+        .build()
+    )
+
+
+def _retry_after_s(response: Response) -> float | None:
+    """Seconds, whether the upstream gave milliseconds, seconds or a date."""
+    milliseconds = response.get_header("retry-after-ms")
+    after = response.get_header("retry-after")
+    try:
+        if milliseconds is not None:
+            return max(0.0, float(milliseconds) / 1000)
+        if after is not None:
+            return max(0.0, float(after))
+    except ValueError:
+        return _seconds_until(after)
+    return None
+
+
+def _seconds_until(date: str | None) -> float | None:
+    try:
+        when = parsedate_to_datetime(date or "")
+    except ValueError:
+        return None
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+def _model_ids(content: bytes) -> list[str] | None:
+    try:
+        return [model.id for model in msgspec.json.decode(content, type=_Models).data]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+

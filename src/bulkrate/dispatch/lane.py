@@ -1,0 +1,78 @@
+"""A load on its way: what is in flight, what waits to be tried again, what is left."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from bulkrate.core.outcome import Outcome
+from bulkrate.dispatch.base import Load, Work
+
+# Lines that failed for now wait in memory (some 100 bytes each). With so many of them, finish those before taking new ones.
+_RETRIES_MAX = 10_000
+
+
+class Lane:
+    """One load, as the dispatcher sees it."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self.in_flight = 0
+        self.closed = False
+        self._again: deque[Work] = deque()
+        self._waiting = 0
+        self._drained = False
+        self._ahead: Work | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a line can be taken now."""
+        if self.closed:
+            return False
+        return bool(self._again) or self._look_ahead() is not None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left in any form."""
+        if self.in_flight or self._waiting:
+            return False
+        return self.closed or not (self._again or self._look_ahead() is not None)
+
+    def take(self) -> Work:
+        """The next line; only when `ready`."""
+        self.in_flight += 1
+        if self._again:
+            return self._again.popleft()
+        work, self._ahead = self._look_ahead(), None
+        assert work is not None  # noqa: S101  # `ready` was asked
+        return work
+
+    def settle(self, work: Work, outcome: Outcome) -> None:
+        """A line in flight has its last word."""
+        self.in_flight -= 1
+        self.load.settle(work, outcome)
+
+    def put_back(self, work: Work) -> None:
+        """A line in flight shall be sent again as soon as an upstream takes it."""
+        self.in_flight -= 1
+        self._again.append(work)
+
+    def wait(self) -> None:
+        """A line in flight shall be sent again later; `put_by` follows."""
+        self.in_flight -= 1
+        self._waiting += 1
+
+    def put_by(self, work: Work) -> None:
+        """A line has waited long enough."""
+        self._waiting -= 1
+        self._again.append(work)
+
+    def close(self) -> None:
+        """Send nothing more. Lines in flight may still land; the others never ran."""
+        self.closed = True
+        self._again.clear()
+
+    def _look_ahead(self) -> Work | None:
+        if self._ahead is None and not self._drained and self._waiting < _RETRIES_MAX:
+            self._ahead = self.load.take()
+            self._drained = self._ahead is None
+        return self._ahead

@@ -1,0 +1,63 @@
+"""Records of API keys. What is stored of a key is its digest and a hint; the key itself is never here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import exists, func, insert, or_, select, update
+
+from bulkrate.store.database import Database
+from bulkrate.store.records import KeyRecord
+from bulkrate.store.schema import keys
+
+_ACTIVE = keys.c.revoked_at.is_(None)
+
+
+class KeyStore:
+    """Keys, each of one project, good until they are revoked. Revoked ones stay for the record."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, key: KeyRecord) -> KeyRecord:
+        """Record a key; it is good from now on."""
+        with self._db.write() as connection:
+            result = connection.execute(insert(keys).values(**key.values()))
+        return replace(key, seq=result.inserted_primary_key[0])
+
+    def all(self) -> list[KeyRecord]:
+        """Every key that ever was, oldest first."""
+        with self._db.read() as connection:
+            return [
+                KeyRecord.of(row) for row in connection.execute(select(keys).order_by(keys.c.seq)).mappings()
+            ]
+
+    def matching(self, which: str) -> list[KeyRecord]:
+        """The active keys that `which` may mean: the one of this id, else those of this name or whose hint begins so."""
+        begins_so = func.substr(keys.c.hint, 1, len(which)) == which
+        query = select(keys).where(_ACTIVE, or_(keys.c.id == which, keys.c.name == which, begins_so))
+        with self._db.read() as connection:
+            found = [KeyRecord.of(row) for row in connection.execute(query.order_by(keys.c.seq)).mappings()]
+        return [key for key in found if key.id == which] or found
+
+    def revoke(self, which: str, *, now: int) -> KeyRecord | None:
+        """End the one active key that `which` means; None when there is none, or more than one."""
+        found = self.matching(which)
+        if len(found) != 1:
+            return None
+        query = update(keys).where(keys.c.id == found[0].id, _ACTIVE).values(revoked_at=now)
+        with self._db.write() as connection:
+            if connection.execute(query).rowcount != 1:
+                return None
+        return replace(found[0], revoked_at=now)
+
+    def project_of(self, digest: str) -> str | None:
+        """The project of the active key with this digest."""
+        query = select(keys.c.project).where(keys.c.digest == digest, _ACTIVE)
+        with self._db.read() as connection:
+            return connection.execute(query).scalar()
+
+    def any_active(self) -> bool:
+        """Whether there is a key that is not revoked."""
+        with self._db.read() as connection:
+            return bool(connection.execute(select(exists().where(_ACTIVE))).scalar())

@@ -17,6 +17,9 @@ class Writer(Protocol):
     def write(self, data: bytes) -> None:
         """Append. Raises `NoSpace`, `BlobError`."""
 
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Read back what was written."""
+
     def keep(self) -> None:
         """Make it durable and visible."""
 

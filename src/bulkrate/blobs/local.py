@@ -38,7 +38,7 @@ class LocalWriter:
         self.size = 0
         self._place = place
         self._temporary = temporary
-        self._fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._open = True
 
     def write(self, data: bytes) -> None:
@@ -46,6 +46,11 @@ class LocalWriter:
         with _translated(self._place.name):
             _write_all(self._fd, data, self.size)
         self.size += len(data)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Read back what was written."""
+        with _translated(self._place.name):
+            return os.pread(self._fd, length, offset)
 
     def keep(self) -> None:
         """Make it durable and visible."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 
 class Planned(NamedTuple):
-    """A line to be sent. `length` 0 marks one that was struck out after it had been written."""
+    """A line to be sent."""
 
     offset: int
     length: int
@@ -120,6 +120,12 @@ class LineSet:
         if byte >= len(self._bits):
             self._bits.extend(bytes(byte + 1 - len(self._bits) + 4096))
         self._bits[byte] |= 1 << (line & 7)
+
+    def __ior__(self, other: LineSet) -> LineSet:
+        """Put all lines of another set into this one."""
+        union = int.from_bytes(self._bits, "little") | int.from_bytes(other._bits, "little")
+        self._bits = bytearray(union.to_bytes(max(len(self._bits), len(other._bits)), "little"))
+        return self
 
     def __contains__(self, line: int) -> bool:
         byte = line >> 3

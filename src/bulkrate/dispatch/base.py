@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from bulkrate.core.outcome import Outcome
 
 
 class Work:
-    """One line under way. `ticket` means something to its load alone."""
+    """One line under way. `line` and `custom_id` mean something to its load alone."""
 
-    __slots__ = ("attempts", "ticket", "tries")
+    __slots__ = ("attempts", "custom_id", "line", "tries")
 
-    def __init__(self, ticket: int) -> None:
-        self.ticket = ticket
+    def __init__(self, line: Any) -> None:
+        self.line = line
+        self.custom_id = b""
         #: How often it was sent, and how many of those count against it.
         self.tries = 0
         self.attempts = 0

@@ -73,6 +73,12 @@ class Dispatcher:
         for driver in self.drivers:
             driver.leave(lane)
 
+    def hold(self, held: bool) -> None:
+        """Pause or resume all sending, for a reason that lies with us."""
+        for driver in self.drivers:
+            driver.held = held
+            driver.pump()
+
     def stop(self) -> None:
         """Send nothing more."""
         for driver in self.drivers:

@@ -47,6 +47,7 @@ class Driver:
         self.weight = upstream.weight
         self.in_flight = 0
         self.latency_s = 0.0
+        self.held = False
         self.health = Health()
         models = tuple(upstream.models) if upstream.models is not None else None
         self.catalogue = Catalogue(models, upstream.aliases)
@@ -104,7 +105,7 @@ class Driver:
         await self._client.close()
 
     def _next(self) -> tuple[Lane, Work] | None:
-        if self._stopped or self.in_flight >= self._window.limit:
+        if self._stopped or self.held or self.in_flight >= self._window.limit:
             return None
         now = self._loop.time()
         if not self.health.allows(self.in_flight, now=now):

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, exists, func, insert, select, update
 from bulkrate.core.lifecycle import Event, Status, after
 from bulkrate.errors import IllegalTransition
 from bulkrate.store.database import Database
-from bulkrate.store.records import BatchRecord, DeliveryRecord, FileRecord, ShardRecord
+from bulkrate.store.records import BatchCommit, BatchRecord, DeliveryRecord, FileRecord, ShardRecord
 from bulkrate.store.schema import batches, deliveries, files, shards, workers
 from bulkrate.store.webhooks import subscribers
+from bulkrate.store.work import make_count, must_live
 
 _LIVE = [status.value for status in Status if not status.terminal]
 _CLOSING = [status.value for status in Status if status.closing]
@@ -132,14 +133,16 @@ class BatchStore:
         return found
 
     def admit(
-        self, batch_id: str, plan: Sequence[ShardRecord], *, model: str | None, total: int, now: int
+        self, plan: Sequence[ShardRecord], isolated: BatchCommit, *, epoch: int, model: str | None, total: int, now: int
     ) -> bool:
         """Record the plan of a batch, and let it be sent if it is still wanted.
 
-        A batch that was cancelled meanwhile gets its plan too, so that each of its lines can be accounted for. False when
-        another clerk was faster.
+        `isolated` holds the bad lines that were told of already. A batch that was cancelled meanwhile gets its plan too, so that
+        each of its lines can be accounted for. False when another clerk was faster. Raises `Fenced`.
         """
+        batch_id = isolated.batch_id
         with self._db.write() as connection:
+            must_live(connection, epoch)
             row = _lock(connection, batch_id)
             if row is None or row["planned"]:
                 return False
@@ -149,6 +152,7 @@ class BatchStore:
                 connection.execute(insert(shards).values(**shard.values(), done=False, in_flight=0, lines_per_s=0.0))
             known = {"planned": True, "total": total, "model": model}
             connection.execute(update(batches).where(batches.c.id == batch_id).values(**known))
+            make_count(connection, epoch, isolated)
             return True
 
     def reject(self, batch_id: str, faults: bytes, *, now: int, event_id: str) -> None:

@@ -34,6 +34,13 @@ class FileStore:
             row = connection.execute(query).mappings().first()
         return FileRecord.of(row) if row else None
 
+    def place(self, project: str, file_id: str) -> FileRecord | None:
+        """Where a file stands in lists, even if it was deleted since."""
+        query = select(files).where(files.c.id == file_id, files.c.project == project)
+        with self._db.read() as connection:
+            row = connection.execute(query).mappings().first()
+        return FileRecord.of(row) if row else None
+
     def page(
         self, project: str, *, purpose: str | None, newest_first: bool, after: FileRecord | None, limit: int, now: float
     ) -> list[FileRecord]:
@@ -85,6 +92,7 @@ class FileStore:
             select(files)
             .where(
                 files.c.deleted_at.is_not(None),
+                ~files.c.purged,
                 or_(
                     and_(files.c.blob.is_not(None), ~feeds_live_batch),
                     and_(files.c.stream.is_not(None), ~sibling_is_there, ~family_lives),
@@ -95,10 +103,10 @@ class FileStore:
         with self._db.read() as connection:
             return [FileRecord.of(row) for row in connection.execute(query).mappings()]
 
-    def forget(self, file_id: str) -> None:
-        """Remove the record of a file whose bytes are gone."""
+    def purged(self, file_id: str) -> None:
+        """Note that a deleted file's bytes are gone."""
         with self._db.write() as connection:
-            connection.execute(delete_from(files).where(files.c.id == file_id))
+            connection.execute(update(files).where(files.c.id == file_id).values(purged=True))
 
 
 class UploadStore:

@@ -11,6 +11,9 @@ from bulkrate.store.records import KeyRecord
 from bulkrate.store.schema import keys
 
 _ACTIVE = keys.c.revoked_at.is_(None)
+# Every hint begins with the same twelve characters. With less than four of its own, a half-pasted key would
+# mean whichever key happens to be the only one.
+_HINT_CHARS_MIN = 16
 
 
 class KeyStore:
@@ -22,8 +25,8 @@ class KeyStore:
     def add(self, key: KeyRecord) -> KeyRecord:
         """Record a key; it is good from now on."""
         with self._db.write() as connection:
-            result = connection.execute(insert(keys).values(**key.values()))
-        return replace(key, seq=result.inserted_primary_key[0])
+            connection.execute(insert(keys).values(**key.values()))
+            return KeyRecord.of(connection.execute(select(keys).where(keys.c.id == key.id)).mappings().one())
 
     def all(self) -> list[KeyRecord]:
         """Every key that ever was, oldest first."""
@@ -33,11 +36,18 @@ class KeyStore:
             ]
 
     def matching(self, which: str) -> list[KeyRecord]:
-        """The active keys that `which` may mean: the one of this id, else those of this name or whose hint begins so."""
-        begins_so = func.substr(keys.c.hint, 1, len(which)) == which
-        query = select(keys).where(_ACTIVE, or_(keys.c.id == which, keys.c.name == which, begins_so))
+        """The active keys that `which` may mean, oldest first.
+
+        That is the key of this id, else those of this name or whose hint begins so.
+        """
+        meant = [keys.c.id == which]
+        if which:
+            meant.append(keys.c.name == which)
+        if len(which) >= _HINT_CHARS_MIN:
+            meant.append(func.substr(keys.c.hint, 1, len(which)) == which)
+        query = select(keys).where(_ACTIVE, or_(*meant)).order_by(keys.c.seq)
         with self._db.read() as connection:
-            found = [KeyRecord.of(row) for row in connection.execute(query.order_by(keys.c.seq)).mappings()]
+            found = [KeyRecord.of(row) for row in connection.execute(query).mappings()]
         return [key for key in found if key.id == which] or found
 
     def revoke(self, which: str, *, now: int) -> KeyRecord | None:

@@ -56,6 +56,8 @@ files = Table(
     Column("stream", String),
     # A deleted file is gone for its owner; its bytes stay while a batch still reads them.
     Column("deleted_at", BigInteger),
+    # The row stays when the bytes are gone: a caller may be paging behind it.
+    Column("purged", Boolean, nullable=False, default=False),
     Index("files_of_project", "project", "seq"),
     Index("files_expiring", "expires_at"),
     CheckConstraint("(blob IS NULL) = (stream IS NOT NULL)", name="a_file_has_one_place"),

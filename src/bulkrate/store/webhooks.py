@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -38,8 +37,9 @@ class WebhookStore:
         with self._db.write() as connection:
             if project_max is not None and _count(connection, webhook.project) >= project_max:
                 return None
-            result = connection.execute(insert(webhooks).values(**webhook.values()))
-        return replace(webhook, seq=result.inserted_primary_key[0])
+            connection.execute(insert(webhooks).values(**webhook.values()))
+            row = connection.execute(select(webhooks).where(webhooks.c.id == webhook.id)).mappings().one()
+        return WebhookRecord.of(row)
 
     def get(self, project: str, webhook_id: str) -> WebhookRecord | None:
         """The endpoint, unless it is another project's."""
@@ -66,7 +66,7 @@ class WebhookStore:
             return _count(connection, project)
 
     def update(self, project: str, webhook_id: str, **changes: Any) -> WebhookRecord | None:
-        """Set the columns named in `changes`; the endpoint as it is then, or None when it is not the project's."""
+        """Set the columns in `changes`; the endpoint as it is then, or None when it is not the project's."""
         mine = (webhooks.c.id == webhook_id, webhooks.c.project == project)
         with self._db.write() as connection:
             if connection.execute(update(webhooks).where(*mine).values(**changes)).rowcount != 1:
@@ -83,9 +83,14 @@ class WebhookStore:
             return True
 
     def due(self, *, now: float, limit: int) -> list[DeliveryRecord]:
-        """Up to `limit` deliveries whose moment has come, the longest overdue first."""
+        """Up to `limit` deliveries whose moment has come: those never tried first, then the longest overdue.
+
+        So a receiver that has been down for days, with all its retries, cannot hold up news for the others.
+        """
         query = select(deliveries).where(_PENDING, deliveries.c.next_attempt_at <= now)
-        query = query.order_by(deliveries.c.next_attempt_at, deliveries.c.seq).limit(limit)
+        query = query.order_by(
+            deliveries.c.attempts > 0, deliveries.c.next_attempt_at, deliveries.c.seq
+        ).limit(limit)
         with self._db.read() as connection:
             return [DeliveryRecord.of(row) for row in connection.execute(query).mappings()]
 

@@ -99,9 +99,7 @@ class WorkStore:
         with self._db.write() as connection:
             _still_alive(connection, epoch, now, lease_s)
             for commit in commits:
-                _extend(connection, epoch, commit)
-                _count(connection, commit)
-                _tell(connection, epoch, commit)
+                make_count(connection, epoch, commit)
 
     def log_ends(self, epoch: int, batch_id: str) -> LogEnds:
         """How far this worker's logs of a batch count."""
@@ -136,11 +134,29 @@ def _is(batch_id: str, shard: int):  # type: ignore[no-untyped-def]  # SQLAlchem
     return and_(shards.c.batch_id == batch_id, shards.c.shard == shard)
 
 
+def make_count(connection: Connection, epoch: int, commit: BatchCommit) -> None:
+    """Make one batch's outcomes count, within a transaction in which the epoch was found alive."""
+    _extend(connection, epoch, commit)
+    _count(connection, commit)
+    _tell(connection, epoch, commit)
+
+
+def must_live(connection: Connection, epoch: int) -> None:
+    """Raise `Fenced` unless the epoch is alive, as it will still be when this transaction commits."""
+    alive = select(workers.c.epoch).where(workers.c.epoch == epoch, workers.c.alive).with_for_update()
+    if connection.execute(alive).first() is None:
+        raise _fenced(epoch)
+
+
 def _still_alive(connection: Connection, epoch: int, now: float, lease_s: float) -> None:
     alive = and_(workers.c.epoch == epoch, workers.c.alive)
     result = connection.execute(update(workers).where(alive).values(lease_until=now + lease_s))
     if result.rowcount != 1:
-        raise Fenced(f"epoch {epoch} was declared dead; another worker holds its lines now")
+        raise _fenced(epoch)
+
+
+def _fenced(epoch: int) -> Fenced:
+    return Fenced(f"epoch {epoch} was declared dead; another worker holds its lines now")
 
 
 def _bury(connection: Connection, epochs: list[int]) -> None:

@@ -1,0 +1,156 @@
+"""The result log: outcomes gather in memory, become durable in groups, and count once committed.
+
+Each worker appends to files of its own (its epoch is in their names), so a late twin can never spoil what another has
+written. What lies behind the committed end of a log does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from bulkrate.blobs import Blobs, Reader, Writer
+from bulkrate.core.plan import Fate, LineSet, read_ledger, write_settled
+from bulkrate.engine import paths
+from bulkrate.providers.usage import Usage
+from bulkrate.store import Store
+from bulkrate.store.records import BatchCommit, Extent, LogEnds, ShardNews
+
+# Syncs wait for the disk, not for the processor; a few at once are several times faster with many small batches.
+_WRITERS = 4
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Outcomes of one batch on their way to the disk, and what they will count as."""
+
+    commit: BatchCommit
+    output: Sequence[bytes]
+    errors: Sequence[bytes]
+    ledger: Sequence[bytes]
+
+
+class BatchLog:
+    """The outcomes of one batch that one worker has gathered and not yet handed over."""
+
+    def __init__(self, batch_id: str, ends: LogEnds) -> None:
+        self.batch_id = batch_id
+        self._since = ends
+        self._start()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much is gathered."""
+        return self._output_end - self._since.output + self._errors_end - self._since.errors
+
+    def add(self, line: int, fate: Fate, record: bytes, usage: Usage | None = None) -> None:
+        """Gather the outcome of a line; `record` is its whole line in the output or error file."""
+        size = len(record)
+        if fate is Fate.ANSWERED:
+            self._ledger.append(write_settled(line, fate, self._output_end, size))
+            self._output.append(record)
+            self._output_end += size
+            self._completed += 1
+        else:
+            self._ledger.append(write_settled(line, fate, self._errors_end, size))
+            self._errors.append(record)
+            self._errors_end += size
+            self._failed += fate.counts_as_failed
+        if usage is not None and usage.total_tokens:
+            self._usage = self._usage + usage
+
+    def hand_over(self, shards: tuple[ShardNews, ...] = ()) -> Group:
+        """All that is gathered, as one group; gathering starts anew."""
+        ledger_end = self._since.ledger + sum(map(len, self._ledger))
+        until = LogEnds(output=self._output_end, errors=self._errors_end, ledger=ledger_end)
+        commit = BatchCommit(
+            batch_id=self.batch_id,
+            since=self._since,
+            until=until,
+            completed=self._completed,
+            failed=self._failed,
+            usage=self._usage,
+            shards=shards,
+        )
+        group = Group(commit=commit, output=self._output, errors=self._errors, ledger=self._ledger)
+        self._since = until
+        self._start()
+        return group
+
+    def _start(self) -> None:
+        self._output: list[bytes] = []
+        self._errors: list[bytes] = []
+        self._ledger: list[bytes] = []
+        self._output_end = self._since.output
+        self._errors_end = self._since.errors
+        self._completed = 0
+        self._failed = 0
+        self._usage = Usage()
+
+
+class LogWriter:
+    """Makes groups durable and lets them count, under one epoch."""
+
+    def __init__(self, store: Store, blobs: Blobs, epoch: int) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._epoch = epoch
+        self._threads = ThreadPoolExecutor(_WRITERS, thread_name_prefix="log")
+
+    def write(self, groups: Sequence[Group]) -> None:
+        """Write and sync every log of every group. Writing the same groups again does no harm."""
+        writes = [
+            (paths.of_log(group.commit.batch_id, self._epoch, stream), getattr(group.commit.since, stream), chunks)
+            for group in groups
+            for stream in ("output", "errors", "ledger")
+            if (chunks := getattr(group, stream))
+        ]
+        for _ in self._threads.map(lambda write: self._blobs.write_log(*write), writes):
+            pass
+
+    def commit(self, groups: Sequence[Group], *, now: float, lease_s: float) -> None:
+        """Write, then let all of it count. Raises `Fenced`, `NoSpace`, `BlobError`, `StoreError`; then nothing counts yet."""
+        self.write(groups)
+        self._store.work.commit(self._epoch, [group.commit for group in groups], now=now, lease_s=lease_s)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
+
+
+def read_fates(blobs: Blobs, extents: Sequence[Extent]) -> Iterator[tuple[Extent, int, int, int, int]]:
+    """Every committed outcome of a batch, as (extent, line, fate, offset, length)."""
+    for extent in extents:
+        for stretch in ledger_stretches(blobs, extent):
+            for line, fate, offset, length in read_ledger(stretch):
+                yield extent, line, fate, offset, length
+
+
+def ledger_stretches(blobs: Blobs, extent: Extent) -> Iterator[bytes]:
+    """The committed part of one ledger, in pieces of whole records."""
+    if extent.ledger_start == extent.ledger_end:
+        return
+    reader = blobs.open(paths.of_log(extent.batch_id, extent.epoch, "ledger"))
+    try:
+        yield from read_pieces(reader, extent.ledger_start, extent.ledger_end)
+    finally:
+        reader.close()
+
+
+def read_pieces(reader: Reader | Writer, start: int, end: int) -> Iterator[bytes]:
+    """The bytes from `start` to `end`, in pieces that hold whole records of every size we use."""
+    step = _READ_BYTES // 120 * 120  # 24-byte plan records and 20-byte ledger records both divide 120
+    while start < end:
+        yield reader.read_at(start, min(step, end - start))
+        start += step
+
+
+def finished_lines(blobs: Blobs, extents: Sequence[Extent], *, only: Fate | None = None) -> LineSet:
+    """The lines that have an outcome, or only those with this one."""
+    lines = LineSet()
+    for _, line, fate, _, _ in read_fates(blobs, extents):
+        if only is None or fate == only:
+            lines.add(line)
+    return lines

@@ -175,7 +175,9 @@ def _refuse_unknown(shape: type[Section], given: Any, source: str, path: tuple[s
         where = ".".join((*path, key))
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {'.'.join((*path, near[0]))!r}?" if near else f"known are {', '.join(known)}"
+            hint = (
+                f"did you mean {'.'.join((*path, near[0]))!r}?" if near else f"known are {', '.join(known)}"
+            )
             raise ConfigError(f"{source}: unknown setting {where!r}; {hint}")
         if isinstance(known[key], type) and issubclass(known[key], Section):
             _refuse_unknown(known[key], value, source, (*path, key))

@@ -88,7 +88,9 @@ def judge(answer: Answer, usage_of: Callable[[bytes], Usage]) -> Outcome:  # noq
         try:
             return Answered(answer, usage_of(answer.body))
         except ValueError as cause:
-            return Failed(Failure.GARBLED, f"the upstream answered {status} with what is not JSON: {cause}", answer)
+            return Failed(
+                Failure.GARBLED, f"the upstream answered {status} with what is not JSON: {cause}", answer
+            )
     if status == 401:
         return Failed(Failure.KEY_REFUSED, "the upstream does not accept our key (401)", answer)
     if status in _BUSY:

@@ -49,7 +49,7 @@ class Settled(NamedTuple):
     """The outcome of a line: where in the output or error log of the worker it stands."""
 
     line: int
-    fate: Fate
+    fate: int
     offset: int
     length: int
 
@@ -65,7 +65,9 @@ def digest_of(custom_id: str) -> int:
 
     Two different ids among ten million share them once in 370,000 such files. They would be reported as duplicates.
     """
-    return int.from_bytes(hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
+    )
 
 
 def write_planned(record: Planned) -> bytes:
@@ -85,25 +87,30 @@ def write_settled(line: int, fate: Fate, offset: int, length: int) -> bytes:
 
 def read_ledger(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """The records in a stretch of a ledger, as plain (line, fate, offset, length)."""
-    return _SETTLED.iter_unpack(data)  # type: ignore[return-value]
+    return _SETTLED.iter_unpack(data)
 
 
 def find_planned(data: bytes, digest: int) -> Planned | None:
     """The record with this digest in a stretch of a plan."""
-    return _find(data, digest.to_bytes(8, "little"), PLANNED_BYTES, at=16, make=_PLANNED, cls=Planned)
+    place = _find(data, digest.to_bytes(8, "little"), PLANNED_BYTES, at=16)
+    return None if place is None else Planned(*_PLANNED.unpack_from(data, place))
 
 
 def find_settled(data: bytes, line: int) -> Settled | None:
     """The record of this line in a stretch of a ledger."""
-    return _find(data, line.to_bytes(4, "little"), SETTLED_BYTES, at=0, make=_SETTLED, cls=Settled)
+    place = _find(data, line.to_bytes(4, "little"), SETTLED_BYTES, at=0)
+    return None if place is None else Settled(*_SETTLED.unpack_from(data, place))
 
 
-def _find(data, needle, size, *, at, make, cls):  # type: ignore[no-untyped-def]
-    """Search with `bytes.find`, which is a hundred times faster than reading record by record."""
+def _find(data: bytes, needle: bytes, size: int, *, at: int) -> int | None:
+    """Where the record begins that has `needle` at its byte `at`.
+
+    `bytes.find` is a hundred times faster than reading record by record.
+    """
     place = data.find(needle)
     while place >= 0:
         if place % size == at:
-            return cls._make(make.unpack_from(data, place - at))
+            return place - at
         place = data.find(needle, place + 1)
     return None
 

@@ -22,5 +22,5 @@ def wait_s(tries: int, retry: Retry, *, jitter: float, retry_after_s: float | No
     """
     if retry_after_s is not None:
         return min(retry_after_s, retry.retry_after_s_max) * (1 + jitter / 10)
-    ceiling = min(retry.backoff_s_min * 2 ** min(max(tries, 1), 30), retry.backoff_s_max)
+    ceiling = min(retry.backoff_s_min * 2.0 ** min(max(tries, 1), 30), retry.backoff_s_max)
     return ceiling * jitter

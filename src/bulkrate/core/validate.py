@@ -49,9 +49,7 @@ class Request(msgspec.Struct, gc=False):
     @property
     def plain(self) -> bool:
         """Whether the envelope is missing altogether."""
-        return (
-            self.custom_id is UNSET and self.method is UNSET and self.url is UNSET and self.body is UNSET
-        )
+        return self.custom_id is UNSET and self.method is UNSET and self.url is UNSET and self.body is UNSET
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -144,9 +142,7 @@ class LineChecker:
             message = f"Line {number}: 'method' must be \"POST\", found {_brief(request.method)}."
             faults.append(Fault(number, "invalid_value", message, "method", raw_id))
         if not isinstance(request.url, UnsetType) and not self._is_endpoint(bytes(request.url)):
-            message = (
-                f"Line {number}: 'url' must be the batch's endpoint {self._endpoint.path}, found {_brief(request.url)}."
-            )
+            message = f"Line {number}: 'url' must be the batch's endpoint {self._endpoint.path}, found {_brief(request.url)}."
             faults.append(Fault(number, "invalid_url", message, "url", raw_id))
         if isinstance(request.body, UnsetType):
             return faults
@@ -167,9 +163,7 @@ class LineChecker:
             message = f"Line {number}: 'custom_id' must be a string, found {_brief(Raw(raw))}."
             return "", [Fault(number, "invalid_type", message, "custom_id", raw)]
         if len(custom_id) > self._custom_id_chars_max:
-            message = (
-                f"Line {number}: 'custom_id' has {len(custom_id)} characters; it may have {self._custom_id_chars_max}."
-            )
+            message = f"Line {number}: 'custom_id' has {len(custom_id)} characters; it may have {self._custom_id_chars_max}."
             return custom_id, [Fault(number, "invalid_value", message, "custom_id", None)]
         return custom_id, []
 
@@ -191,7 +185,11 @@ class LineChecker:
         else:
             model = _string.decode(body.model)
             if not self._serves(model):
-                blame("model_not_found", f"no upstream serves the model '{model}'; {self._known_models()}", "model")
+                blame(
+                    "model_not_found",
+                    f"no upstream serves the model '{model}'; {self._known_models()}",
+                    "model",
+                )
         if not isinstance(body.stream, UnsetType) and bytes(body.stream) == b"true":
             blame("streaming_unsupported", "'stream' cannot be used in a batch; leave it out.", "stream")
         needed = self._endpoint.required
@@ -199,7 +197,11 @@ class LineChecker:
         if needed is not None:
             value = getattr(body, needed)
             if value is UNSET:
-                blame("invalid_request", f"the body has no '{needed}', which {self._endpoint.path} needs.", needed)
+                blame(
+                    "invalid_request",
+                    f"the body has no '{needed}', which {self._endpoint.path} needs.",
+                    needed,
+                )
             elif needed == "messages" and not bytes(value).startswith(b"["):
                 blame("invalid_request", f"'messages' must be a list, found {_brief(value)}.", needed)
             elif needed == "input":

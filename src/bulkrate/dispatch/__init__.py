@@ -6,5 +6,7 @@ what a line is and where its outcome goes is behind `Load`.
 
 from bulkrate.dispatch.base import Load, Work
 from bulkrate.dispatch.dispatcher import Dispatcher
+from bulkrate.dispatch.driver import Driver
+from bulkrate.dispatch.lane import Lane
 
-__all__ = ["Dispatcher", "Load", "Work"]
+__all__ = ["Dispatcher", "Driver", "Lane", "Load", "Work"]

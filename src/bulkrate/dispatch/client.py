@@ -65,7 +65,9 @@ class Client:
             )
         if response.status >= 500 or response.status == 429:
             raise AttemptError(
-                Failed(Failure.UNREACHABLE, f"the upstream answers {response.status} when asked for its models")
+                Failed(
+                    Failure.UNREACHABLE, f"the upstream answers {response.status} when asked for its models"
+                )
             )
         return _model_ids(content) if response.status == 200 else None
 
@@ -94,7 +96,9 @@ class Client:
             return Failed(Failure.UNREACHABLE, f"no connection to {self._url}")
         if isinstance(cause, RequestTimeoutError):
             return Failed(Failure.TIMED_OUT, f"no answer within {self._timeout_s:g} s")
-        return Failed(Failure.LOST, f"the connection was lost before the whole answer came ({type(cause).__name__})")
+        return Failed(
+            Failure.LOST, f"the connection was lost before the whole answer came ({type(cause).__name__})"
+        )
 
 
 def _build(upstream: Upstream) -> HttpClient:
@@ -150,5 +154,3 @@ def _model_ids(content: bytes) -> list[str] | None:
         return [model.id for model in msgspec.json.decode(content, type=_Models).data]
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-
-

@@ -15,7 +15,6 @@ from bulkrate.config import Settings
 from bulkrate.core.health import State
 from bulkrate.core.models import Catalogue, is_served
 from bulkrate.core.outcome import Answer, Refused
-from bulkrate.dispatch.base import Load
 from bulkrate.dispatch.driver import Driver
 from bulkrate.dispatch.lane import Lane
 
@@ -56,15 +55,13 @@ class Dispatcher:
         for driver in self.drivers:
             driver.look()
 
-    def enter(self, load: Load) -> Lane:
+    def enter(self, lane: Lane) -> None:
         """Begin to send a load."""
-        lane = Lane(load)
         self._lanes[id(lane)] = lane
         if lane.empty:
-            load.emptied()
+            lane.load.emptied()
         else:
             self._offer(lane)
-        return lane
 
     def leave(self, lane: Lane) -> None:
         """Forget a lane. What is in flight lands all the same."""

@@ -3,3 +3,9 @@
 `Engine` is the door for the server and for anyone who embeds bulkrate; the loops are one verb a file: `admit`, `send`,
 `finish`, `sweep`, `notify`. The engine knows no HTTP server and prints nothing.
 """
+
+from bulkrate.engine.content import Content
+from bulkrate.engine.engine import Engine
+from bulkrate.engine.files import Incoming
+
+__all__ = ["Content", "Engine", "Incoming"]

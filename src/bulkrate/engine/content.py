@@ -45,7 +45,9 @@ class Segment:
 class SegmentedContent:
     """Stretches of blobs, one after the other: nothing is ever joined on disk."""
 
-    def __init__(self, blobs: Blobs, segments: Sequence[Segment], *, filename: str, complete: bool = True) -> None:
+    def __init__(
+        self, blobs: Blobs, segments: Sequence[Segment], *, filename: str, complete: bool = True
+    ) -> None:
         self.size = sum(segment.end - segment.start for segment in segments)
         self.filename = filename
         self.complete = complete

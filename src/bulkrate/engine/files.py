@@ -77,7 +77,13 @@ class Files:
         return await self._begin(paths.of_file(new_file_id()), self._context.settings.limits.file_bytes_max)
 
     async def keep(
-        self, project: str, incoming: Incoming, *, filename: str, purpose: str, expires_after: ExpiresAfter | None
+        self,
+        project: str,
+        incoming: Incoming,
+        *,
+        filename: str,
+        purpose: str,
+        expires_after: ExpiresAfter | None,
     ) -> File:
         """Turn what came in into a file. Raises `InvalidRequest`, and then leaves nothing behind."""
         try:
@@ -103,7 +109,13 @@ class Files:
         return to_wire(await self._context.ask(self._context.store.files.add, record))
 
     async def list(
-        self, project: str, *, purpose: str | None = None, limit: int = 10_000, order: str = "desc", after: str | None = None
+        self,
+        project: str,
+        *,
+        purpose: str | None = None,
+        limit: int = 10_000,
+        order: str = "desc",
+        after: str | None = None,
     ) -> Page[File]:
         """A page of files in order of creation. Raises `NotFound` for an unknown `after`."""
         store = self._context.store.files
@@ -153,7 +165,9 @@ class Files:
         return SegmentedContent(blobs, stream_segments(extents, str(record.stream)), filename=record.filename)
 
     async def _find(self, project: str, file_id: str) -> FileRecord:
-        record = await self._context.ask(self._context.store.files.get, project, file_id, now=self._context.clock())
+        record = await self._context.ask(
+            self._context.store.files.get, project, file_id, now=self._context.clock()
+        )
         if record is None:
             raise _no_such_file(file_id)
         return record
@@ -188,7 +202,9 @@ def check_purpose(purpose: str) -> None:
     """Raise `InvalidRequest` for a purpose that cannot be uploaded for."""
     if purpose not in UPLOAD_PURPOSES:
         raise InvalidRequest(
-            f"'{purpose[:64]}' is not one of {list(UPLOAD_PURPOSES)} - 'purpose'", code="invalid_value", param="purpose"
+            f"'{purpose[:64]}' is not one of {list(UPLOAD_PURPOSES)} - 'purpose'",
+            code="invalid_value",
+            param="purpose",
         )
 
 
@@ -214,7 +230,11 @@ def _check_batch_input(filename: str, incoming: Incoming) -> None:
     stem, dot, ending = filename.rpartition(".")
     wrong_ending = bool(dot and stem) and ending.lower() not in {"jsonl", "ndjson"}
     first, newline, _ = incoming.head.removeprefix(BOM).lstrip().partition(b"\n")
-    if wrong_ending or not first or (not newline and incoming.size > _HEAD_BYTES and not first.startswith(b"{")):
+    if (
+        wrong_ending
+        or not first
+        or (not newline and incoming.size > _HEAD_BYTES and not first.startswith(b"{"))
+    ):
         raise _not_jsonl()
     if newline or incoming.size <= _HEAD_BYTES:
         try:
@@ -235,5 +255,7 @@ def _no_such_file(file_id: str) -> NotFound:
 
 def _unavailable(cause: BlobError) -> Unavailable:
     if isinstance(cause, NoSpace):
-        return Unavailable("The server's disk is full. Nothing of this request was kept; try again when there is room.")
+        return Unavailable(
+            "The server's disk is full. Nothing of this request was kept; try again when there is room."
+        )
     return Unavailable("The server cannot write to its disk. Nothing of this request was kept.")

@@ -65,9 +65,9 @@ class Keys:
                 code="invalid_value",
                 param="project",
             )
-        if len(name) > NAME_CHARS_MAX:
+        if len(name) > NAME_CHARS_MAX or not name.isprintable():
             raise InvalidRequest(
-                f"The name has {len(name)} characters; give at most {NAME_CHARS_MAX}.",
+                f"The name {name[:64]!r} cannot be: give at most {NAME_CHARS_MAX} printable characters.",
                 code="invalid_value",
                 param="name",
             )
@@ -119,8 +119,8 @@ def masked(secret: str) -> str:
     """Enough of a key to tell it from another, too little to use it."""
     shown = len(PREFIX) + 4 if secret.startswith(PREFIX) else 3
     if len(secret) - shown - 4 < _HIDDEN_CHARS_MIN:
-        return "…"
-    return f"{secret[:shown]}…{secret[-4:]}"
+        return "..."
+    return f"{secret[:shown]}...{secret[-4:]}"
 
 
 def _looks_like_a_key(which: str) -> bool:

@@ -38,6 +38,7 @@ class BatchLog:
     def __init__(self, batch_id: str, ends: LogEnds) -> None:
         self.batch_id = batch_id
         self._since = ends
+        self._usage = Usage()
         self._start()
 
     @property
@@ -102,7 +103,11 @@ class LogWriter:
     def write(self, groups: Sequence[Group]) -> None:
         """Write and sync every log of every group. Writing the same groups again does no harm."""
         writes = [
-            (paths.of_log(group.commit.batch_id, self._epoch, stream), getattr(group.commit.since, stream), chunks)
+            (
+                paths.of_log(group.commit.batch_id, self._epoch, stream),
+                getattr(group.commit.since, stream),
+                chunks,
+            )
             for group in groups
             for stream in ("output", "errors", "ledger")
             if (chunks := getattr(group, stream))

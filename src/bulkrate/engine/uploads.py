@@ -87,17 +87,22 @@ class Uploads:
         if upload.status == "completed":  # asked again after a lost answer
             return await self._completed(project, upload)
         await self._pending(project, upload_id)
-        parts = {part.id: part for part in await self._context.ask(self._context.store.uploads.parts, upload_id)}
+        parts = {
+            part.id: part for part in await self._context.ask(self._context.store.uploads.parts, upload_id)
+        }
         for part_id in ask.part_ids:
             if part_id not in parts:
-                raise InvalidRequest(f"The upload has no part {part_id}.", param="part_ids", code="invalid_value")
+                raise InvalidRequest(
+                    f"The upload has no part {part_id}.", param="part_ids", code="invalid_value"
+                )
         if len(set(ask.part_ids)) != len(ask.part_ids):
             raise InvalidRequest("'part_ids' names a part twice.", param="part_ids", code="invalid_value")
         chosen = [parts[part_id] for part_id in ask.part_ids]
         size = sum(part.bytes for part in chosen)
         if size != upload.bytes:
             raise InvalidRequest(
-                f"The parts have {size} bytes together; the upload was declared with {upload.bytes}.", param="part_ids"
+                f"The parts have {size} bytes together; the upload was declared with {upload.bytes}.",
+                param="part_ids",
             )
         file = await self._context.ask(self._join, upload, chosen, ask.md5)
         if not await self._context.ask(self._context.store.uploads.complete, upload_id, file):

@@ -72,7 +72,7 @@ class Webhooks:
         added = await self._context.ask(self._store.add, webhook, project_max=ENDPOINTS_MAX)
         if added is None:
             raise InvalidRequest(
-                f"This project has {ENDPOINTS_MAX} webhook endpoints, which is the most it can; delete one first.",
+                f"This project has {ENDPOINTS_MAX} webhook endpoints, the most it can; delete one first.",
                 code="webhook_endpoint_limit_reached",
             )
         return _with_secret(added)

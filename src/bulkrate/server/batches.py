@@ -42,11 +42,16 @@ async def _create_with_file(call: Call) -> Batch:
         file_id = await _keep_input(call, form)
     ask = CreateBatch(input_file_id=file_id, **msgspec.structs.asdict(fields))
     try:
-        return await call.engine.batches.create(call.project, ask, idempotency_key=call.idempotency_key)
+        batch = await call.engine.batches.create(
+            call.project, ask, idempotency_key=call.idempotency_key, fresh_input=True
+        )
     except BaseException:
         # The caller never learns the file's id, so it would stay for ever.
         await files.delete(call.project, file_id)
         raise
+    if batch.input_file_id != file_id:  # asked before with the same Idempotency-Key: that batch has its own
+        await files.delete(call.project, file_id)
+    return batch
 
 
 async def _keep_input(call: Call, form: FilledForm) -> str:
@@ -58,7 +63,7 @@ async def _keep_input(call: Call, form: FilledForm) -> str:
 
 async def run(call: Call) -> RunAnswers:
     # A client that stops waiting no longer wants the answers; the engine cancels the batch.
-    return await while_listening(call.request.receive, call.engine.batches.run(call.project, call.ask))
+    return await while_listening(call.request.receive, call.engine.run(call.project, call.ask))
 
 
 async def listing(call: Call) -> Page[Batch]:

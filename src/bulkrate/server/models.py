@@ -7,7 +7,7 @@ from bulkrate.wire.models import Model, ModelList
 
 
 async def listing(call: Call) -> ModelList:
-    return await call.engine.models.list()
+    return await call.engine.models.all()
 
 
 async def get(call: Call) -> Model:

@@ -36,8 +36,7 @@ class BatchStore:
                 row = connection.execute(_by_idempotency_key(batch)).mappings().first()
                 if row:
                     return BatchRecord.of(row)
-            result = connection.execute(insert(batches).values(**batch.values()))
-        return replace(batch, seq=result.inserted_primary_key[0])
+            return _insert(connection, batch)
 
     def create_retry(self, batch: BatchRecord) -> BatchRecord | None:
         """Like `create`, but None when another batch of the family is live: two would answer the same lines."""
@@ -49,8 +48,7 @@ class BatchStore:
                     return BatchRecord.of(row)
             if connection.execute(select(live)).scalar():
                 return None
-            result = connection.execute(insert(batches).values(**batch.values()))
-        return replace(batch, seq=result.inserted_primary_key[0])
+            return _insert(connection, batch)
 
     def get(self, project: str, batch_id: str) -> BatchRecord | None:
         """The batch, unless it is another project's."""
@@ -62,7 +60,9 @@ class BatchStore:
 
     def page(self, project: str, *, after: BatchRecord | None, limit: int) -> list[BatchRecord]:
         """Up to `limit` batches, newest first, beginning behind `after`."""
-        query = select(batches).where(batches.c.project == project).order_by(batches.c.seq.desc()).limit(limit)
+        query = (
+            select(batches).where(batches.c.project == project).order_by(batches.c.seq.desc()).limit(limit)
+        )
         if after is not None:
             query = query.where(batches.c.seq < after.seq)
         return self._all(query)
@@ -96,7 +96,10 @@ class BatchStore:
     def settled(self) -> list[BatchRecord]:
         """Closing batches that no living worker holds a shard of: ready for the last account."""
         held = exists().where(
-            shards.c.batch_id == batches.c.id, shards.c.epoch == workers.c.epoch, workers.c.alive, ~shards.c.done
+            shards.c.batch_id == batches.c.id,
+            shards.c.epoch == workers.c.epoch,
+            workers.c.alive,
+            ~shards.c.done,
         )
         query = select(batches).where(batches.c.status.in_(_CLOSING), batches.c.planned, ~held)
         return self._all(query.order_by(batches.c.seq))
@@ -125,7 +128,9 @@ class BatchStore:
 
     def models_waited_for(self, batch_ids: Sequence[str]) -> dict[str, set[str]]:
         """Per batch, the models whose lines are not done."""
-        query = select(shards.c.batch_id, shards.c.model).where(shards.c.batch_id.in_(batch_ids), ~shards.c.done)
+        query = select(shards.c.batch_id, shards.c.model).where(
+            shards.c.batch_id.in_(batch_ids), ~shards.c.done
+        )
         found: dict[str, set[str]] = {}
         with self._db.read() as connection:
             for batch_id, model in connection.execute(query):
@@ -133,7 +138,14 @@ class BatchStore:
         return found
 
     def admit(
-        self, plan: Sequence[ShardRecord], isolated: BatchCommit, *, epoch: int, model: str | None, total: int, now: int
+        self,
+        plan: Sequence[ShardRecord],
+        isolated: BatchCommit,
+        *,
+        epoch: int,
+        model: str | None,
+        total: int,
+        now: int,
     ) -> bool:
         """Record the plan of a batch, and let it be sent if it is still wanted.
 
@@ -149,7 +161,9 @@ class BatchStore:
             if row["status"] == Status.VALIDATING.value:
                 _move(connection, row, Event.ADMITTED, now)
             for shard in plan:
-                connection.execute(insert(shards).values(**shard.values(), done=False, in_flight=0, lines_per_s=0.0))
+                connection.execute(
+                    insert(shards).values(**shard.values(), done=False, in_flight=0, lines_per_s=0.0)
+                )
             known = {"planned": True, "total": total, "model": model}
             connection.execute(update(batches).where(batches.c.id == batch_id).values(**known))
             make_count(connection, epoch, isolated)
@@ -177,7 +191,14 @@ class BatchStore:
             return BatchRecord.of(row) if row else None
 
     def close(
-        self, batch_id: str, event: Event, *, output: FileRecord | None, errors: FileRecord | None, now: int, event_id: str
+        self,
+        batch_id: str,
+        event: Event,
+        *,
+        output: FileRecord | None,
+        errors: FileRecord | None,
+        now: int,
+        event_id: str,
     ) -> Status | None:
         """End a batch whose every line is accounted for, and let its files appear. None when it had ended before."""
         with self._db.write() as connection:
@@ -207,6 +228,11 @@ class BatchStore:
             return [BatchRecord.of(row) for row in connection.execute(query).mappings()]
 
 
+def _insert(connection: Connection, batch: BatchRecord) -> BatchRecord:
+    seq = connection.execute(insert(batches).values(**batch.values()).returning(batches.c.seq)).scalar_one()
+    return replace(batch, seq=seq)
+
+
 def _by_idempotency_key(batch: BatchRecord) -> Any:
     return select(batches).where(
         batches.c.project == batch.project, batches.c.idempotency_key == batch.idempotency_key
@@ -214,7 +240,11 @@ def _by_idempotency_key(batch: BatchRecord) -> Any:
 
 
 def _lock(connection: Connection, batch_id: str) -> Any:
-    return connection.execute(select(batches).where(batches.c.id == batch_id).with_for_update()).mappings().first()
+    return (
+        connection.execute(select(batches).where(batches.c.id == batch_id).with_for_update())
+        .mappings()
+        .first()
+    )
 
 
 def _move(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or_, select, update
 from sqlalchemy import delete as delete_from
 
 from bulkrate.core.lifecycle import Status
@@ -24,8 +24,10 @@ class FileStore:
     def add(self, file: FileRecord) -> FileRecord:
         """Record a file whose bytes are already durable."""
         with self._db.write() as connection:
-            result = connection.execute(insert(files).values(**file.values()))
-        return replace(file, seq=result.inserted_primary_key[0])
+            seq = connection.execute(
+                insert(files).values(**file.values()).returning(files.c.seq)
+            ).scalar_one()
+        return replace(file, seq=seq)
 
     def get(self, project: str, file_id: str, *, now: float) -> FileRecord | None:
         """The file, unless it is another project's, deleted or expired."""
@@ -42,7 +44,14 @@ class FileStore:
         return FileRecord.of(row) if row else None
 
     def page(
-        self, project: str, *, purpose: str | None, newest_first: bool, after: FileRecord | None, limit: int, now: float
+        self,
+        project: str,
+        *,
+        purpose: str | None,
+        newest_first: bool,
+        after: FileRecord | None,
+        limit: int,
+        now: float,
     ) -> list[FileRecord]:
         """Up to `limit` files in order of creation, beginning behind `after`."""
         query = select(files).where(files.c.project == project, _visible(now)).limit(limit)
@@ -67,7 +76,9 @@ class FileStore:
     def expire(self, *, now: int) -> int:
         """Delete what has reached its `expires_at`; how many."""
         query = (
-            update(files).where(files.c.deleted_at.is_(None), files.c.expires_at <= now).values(deleted_at=now)
+            update(files)
+            .where(files.c.deleted_at.is_(None), files.c.expires_at <= now)
+            .values(deleted_at=now)
         )
         with self._db.write() as connection:
             return connection.execute(query).rowcount
@@ -130,7 +141,9 @@ class UploadStore:
     def add_part(self, part: PartRecord) -> bool:
         """Record a part whose bytes are durable; False when the upload is no longer pending."""
         with self._db.write() as connection:
-            pending = select(uploads.c.id).where(uploads.c.id == part.upload_id, uploads.c.status == "pending")
+            pending = select(uploads.c.id).where(
+                uploads.c.id == part.upload_id, uploads.c.status == "pending"
+            )
             if connection.execute(pending).first() is None:
                 return False
             connection.execute(insert(upload_parts).values(**part.values()))
@@ -144,7 +157,9 @@ class UploadStore:
 
     def received(self, upload_id: str) -> int:
         """How many bytes the parts have so far."""
-        query = select(func.coalesce(func.sum(upload_parts.c.bytes), 0)).where(upload_parts.c.upload_id == upload_id)
+        query = select(func.coalesce(func.sum(upload_parts.c.bytes), 0)).where(
+            upload_parts.c.upload_id == upload_id
+        )
         with self._db.read() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -184,12 +199,14 @@ class UploadStore:
             connection.execute(delete_from(upload_parts).where(upload_parts.c.upload_id == upload_id))
 
 
-def _visible(now: float):  # type: ignore[no-untyped-def]  # SQLAlchemy's own expression type says no more
+def _visible(now: float) -> ColumnElement[bool]:
     return and_(files.c.deleted_at.is_(None), or_(files.c.expires_at.is_(None), files.c.expires_at > now))
 
 
-def _end(connection, upload_id: str, status: str, **values: str) -> bool:  # type: ignore[no-untyped-def]
+def _end(connection: Connection, upload_id: str, status: str, **values: str) -> bool:
     query = (
-        update(uploads).where(uploads.c.id == upload_id, uploads.c.status == "pending").values(status=status, **values)
+        update(uploads)
+        .where(uploads.c.id == upload_id, uploads.c.status == "pending")
+        .values(status=status, **values)
     )
     return connection.execute(query).rowcount == 1

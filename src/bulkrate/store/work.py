@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, true, update
 
 from bulkrate.core.lifecycle import Status
 from bulkrate.errors import Fenced
@@ -30,10 +30,10 @@ class WorkStore:
     def enlist(self, role: str, *, now: float, lease_s: float) -> int:
         """A new epoch for a worker."""
         with self._db.write() as connection:
-            result = connection.execute(
-                insert(workers).values(role=role, started_at=now, lease_until=now + lease_s, alive=True)
+            enlisted = insert(workers).values(
+                role=role, started_at=now, lease_until=now + lease_s, alive=True
             )
-            return int(result.inserted_primary_key[0])
+            return int(connection.execute(enlisted.returning(workers.c.epoch)).scalar_one())
 
     def renew(self, epoch: int, *, now: float, lease_s: float) -> None:
         """Prolong a lease. Raises `Fenced` when it is lost."""
@@ -45,13 +45,17 @@ class WorkStore:
         with self._db.write() as connection:
             _bury(connection, [epoch])
 
+    def bury_role(self, role: str) -> list[int]:
+        """Declare dead whoever had this role: for the parent of its process, when that has ended."""
+        return self._bury_where(workers.c.role == role)
+
     def bury_lapsed(self, *, now: float) -> list[int]:
         """Declare dead whoever let the lease lapse; which."""
         return self._bury_where(workers.c.lease_until < now)
 
     def bury_all(self) -> list[int]:
         """Declare every worker dead: for whoever alone owns the data folder, at its start."""
-        return self._bury_where(workers.c.alive)
+        return self._bury_where(true())
 
     def claim(self, epoch: int, *, limit: int, now: float, lease_s: float) -> list[ClaimedShard]:
         """Up to `limit` free shards of batches in progress, oldest batch first. Raises `Fenced`."""
@@ -67,7 +71,9 @@ class WorkStore:
             _still_alive(connection, epoch, now, lease_s)
             rows = connection.execute(query).mappings().all()
             for row in rows:
-                connection.execute(update(shards).where(_is(row["batch_id"], row["shard"])).values(epoch=epoch))
+                connection.execute(
+                    update(shards).where(_is(row["batch_id"], row["shard"])).values(epoch=epoch)
+                )
         return [
             ClaimedShard(
                 shard=ShardRecord.of(row),
@@ -122,15 +128,15 @@ class WorkStore:
         with self._db.read() as connection:
             return [ShardRecord.of(row) for row in connection.execute(query).mappings()]
 
-    def _bury_where(self, condition: object) -> list[int]:
+    def _bury_where(self, condition: ColumnElement[bool]) -> list[int]:
         with self._db.write() as connection:
-            query = select(workers.c.epoch).where(workers.c.alive, condition)  # type: ignore[arg-type]
+            query = select(workers.c.epoch).where(workers.c.alive, condition)
             dead = list(connection.execute(query).scalars())
             _bury(connection, dead)
             return dead
 
 
-def _is(batch_id: str, shard: int):  # type: ignore[no-untyped-def]  # SQLAlchemy's own expression type
+def _is(batch_id: str, shard: int) -> ColumnElement[bool]:
     return and_(shards.c.batch_id == batch_id, shards.c.shard == shard)
 
 

@@ -1,0 +1,43 @@
+"""The command line: one file per command. Each parses, calls and prints; none decides."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from bulkrate import __version__
+from bulkrate.cli import keys, sandbox, serve, validate
+from bulkrate.errors import BulkrateError, ConfigError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+app = typer.Typer(
+    help="The Batch API you run yourself: OpenAI's Files, Uploads and Batches in front of any inference server.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("serve")(serve.serve)
+app.command("sandbox")(sandbox.sandbox)
+app.command("validate")(validate.validate)
+app.add_typer(keys.app, name="keys")
+
+
+@app.callback(invoke_without_command=True)
+def _about(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        typer.echo(f"bulkrate {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The `bulkrate` command. An error of ours is one line on standard error and an exit code, never a traceback."""
+    try:
+        app()
+    except BulkrateError as error:
+        typer.echo(f"bulkrate: {error}", err=True)
+        sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)

@@ -1,0 +1,137 @@
+"""`bulkrate keys`: make, list and revoke API keys, beside a running server or before the first start.
+
+What a program would read goes to stdout, what a person would to stderr. A secret is printed once, when it
+is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+
+from bulkrate import config as configuration
+from bulkrate.engine.context import close_context, open_context
+from bulkrate.engine.keys import DEFAULT_PROJECT, Keys
+from bulkrate.errors import BulkrateError, ConfigError, InvalidRequest
+from bulkrate.store.records import KeyRecord
+
+app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+
+Data = Annotated[str | None, typer.Option(metavar="DIR", help="The server's data folder.")]
+Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The server's configuration file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def create(
+    project: Annotated[str, typer.Option(help="Whose files and batches the key opens.")] = DEFAULT_PROJECT,
+    name: Annotated[str, typer.Option(help="What to call the key.")] = "",
+    data: Data = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key. Its secret is printed now and can never be shown again."""
+    with _keys(data, config) as keys:
+        first = not asyncio.run(keys.any_active())
+        key, secret = asyncio.run(keys.create(project, name))
+    if as_json:
+        _print_json({**_told(key), "key": secret})
+    else:
+        typer.echo(secret)
+    _say(f"Made {key.id} for the project {project!r}. Keep the key now: it is not shown again.")
+    if first:
+        _say("It is the first key: from now on the server answers nobody without one.")
+
+
+@app.command(name="list")
+def list_keys(data: Data = None, config: Config = None, as_json: Json = False) -> None:
+    """List all keys, revoked ones too, oldest first. No secret is shown."""
+    with _keys(data, config) as keys:
+        found = asyncio.run(keys.list())
+    if as_json:
+        _print_json([_told(key) for key in found])
+        return
+    if not found:
+        _say("There are no keys: the server answers everyone, as the project 'default'.")
+        return
+    _print_table([_HEADINGS, *(_row(key) for key in found)])
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, name, hint, or the key itself.")],
+    data: Data = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """End a key. It is refused from the next request on."""
+    with _keys(data, config) as keys:
+        revoked = asyncio.run(keys.revoke(key))
+        last = not asyncio.run(keys.any_active())
+    if as_json:
+        _print_json(_told(revoked))
+    else:
+        typer.echo(revoked.id)
+    _say(f"Revoked {revoked.hint} of the project {revoked.project!r}.")
+    if last:
+        _say("It was the last key: the server now answers everyone, as the project 'default'.")
+
+
+_HEADINGS = ("ID", "PROJECT", "NAME", "KEY", "CREATED", "REVOKED")
+
+
+@contextmanager
+def _keys(data: str | None, config: Path | None) -> Iterator[Keys]:
+    """The keys in the data folder; an error ends the program with one line."""
+    try:
+        settings = configuration.load(file=config, environ=os.environ, flags={"data": data})
+        context = open_context(settings)
+        try:
+            yield Keys(context)
+        finally:
+            close_context(context)
+    except (ConfigError, InvalidRequest) as error:
+        _fail(error, code=2)
+    except BulkrateError as error:
+        _fail(error, code=1)
+
+
+def _fail(error: BulkrateError, *, code: int) -> NoReturn:
+    _say(f"bulkrate: {error}")
+    raise typer.Exit(code)
+
+
+def _told(key: KeyRecord) -> Mapping[str, Any]:
+    shown = ("id", "project", "name", "hint", "created_at", "revoked_at")
+    return {field: getattr(key, field) for field in shown}
+
+
+def _row(key: KeyRecord) -> Sequence[str]:
+    return (key.id, key.project, key.name or "-", key.hint, _date(key.created_at), _date(key.revoked_at))
+
+
+def _date(at: int | None) -> str:
+    return "-" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(msgspec.json.encode(value))
+
+
+def _say(words: str) -> None:
+    typer.echo(words, err=True)

@@ -1,0 +1,64 @@
+"""`bulkrate sandbox`: an inference server without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bulkrate.errors import ConfigError
+from bulkrate.sandbox import SandboxOptions, serve
+
+
+def sandbox(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.")] = 9090,
+    latency_ms: Annotated[float, typer.Option(help="How long an answer takes on average.")] = 0.0,
+    latency_spread: Annotated[
+        float, typer.Option(help="How much that varies: sigma of a log-normal; 0 is not at all.")
+    ] = 0.0,
+    capacity: Annotated[int, typer.Option(help="Requests worked on at once; more wait. 0 is no limit.")] = 0,
+    queue: Annotated[
+        int | None, typer.Option(help="Requests that may wait; beyond them 503.", show_default="no limit")
+    ] = None,
+    error_rate: Annotated[
+        float, typer.Option(help="Share of calls that are answered 500, from 0 to 1.")
+    ] = 0.0,
+    rate_limit: Annotated[
+        float, typer.Option(help="Requests a second beyond which 429 is the answer; 0 is no limit.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model to serve; may be given several times.", show_default="any"),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Ask for this key.", show_default="none")] = None,
+    journal: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a line of JSON for every call that comes in.")
+    ] = None,
+) -> None:
+    """Serve an OpenAI-compatible upstream without a model, to rehearse a pipeline at no cost.
+
+    It behaves like a busy inference server, and says in every answer that it is none.
+
+        bulkrate sandbox --latency-ms 200 --capacity 64 --error-rate 0.01
+    """
+    try:
+        options = SandboxOptions(
+            host=host,
+            port=port,
+            latency_ms=latency_ms,
+            latency_spread=latency_spread,
+            capacity=capacity,
+            queue=queue,
+            error_rate=error_rate,
+            rate_limit=rate_limit,
+            seed=seed,
+            models=tuple(model or ()),
+            key=key,
+            journal=journal,
+        )
+        serve(options)
+    except (ValueError, OSError) as cause:
+        raise ConfigError(str(cause)) from cause

@@ -1,0 +1,133 @@
+"""`bulkrate serve`: the Batch API server."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+
+from bulkrate import __version__, config
+from bulkrate.config import Settings
+from bulkrate.engine import Engine
+from bulkrate.engine.context import Context, close_context, open_context
+from bulkrate.engine.supervise import children, owned, start_afresh
+from bulkrate.errors import ConfigError
+from bulkrate.server.app import create_app
+from bulkrate.server.run import run
+from bulkrate.telemetry import log_event, log_to_stderr
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes any free one.", show_default="8080")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Folder for files, batches and results.", show_default="bulkrate-data"
+        ),
+    ] = None,
+    upstream: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="An OpenAI-compatible server that answers the lines; may be given several times.",
+        ),
+    ] = None,
+    upstream_key: Annotated[
+        str | None,
+        typer.Option(metavar="env:NAME|file:PATH", help="Where the key for the --upstream servers is found."),
+    ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Configuration file.",
+            show_default="bulkrate.toml, if there is one",
+        ),
+    ] = None,
+) -> None:
+    """Serve OpenAI's Files, Uploads and Batches API, and run the lines of batches on the upstreams.
+
+    Point any OpenAI SDK at http://HOST:PORT/v1. Stop with Ctrl-C or SIGTERM: what is in flight lands, nothing is lost, and the next start goes on
+    where this one stopped.
+
+        bulkrate serve --upstream http://localhost:8000/v1
+        bulkrate serve --upstream https://api.openai.com/v1 --upstream-key env:OPENAI_API_KEY
+    """
+    flags: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "data": data,
+        "upstream": upstream,
+        "upstream_key": upstream_key,
+    }
+    settings = config.load(file=config_file, environ=os.environ, flags=flags)
+    log_to_stderr("server")
+    with owned(Path(settings.data)):
+        context = open_context(settings)
+        try:
+            _refuse_open_door(context)
+            start_afresh(context)
+            uvloop.run(_serve(context))
+        finally:
+            close_context(context)
+
+
+async def _serve(context: Context) -> None:
+    settings = context.settings
+    engine = Engine(context)
+
+    def ready(host: str, port: int) -> None:
+        _greet(settings, f"http://{host}:{port}/v1", guarded=context.store.keys.any_active())
+        log_event(logging.INFO, "server_ready", host=host, port=port)
+
+    async with children(context), engine.listening():
+        await run(create_app(engine), host=settings.host, port=settings.port, on_started=ready)
+        log_event(logging.INFO, "server_stopping")
+
+
+def _refuse_open_door(context: Context) -> None:
+    """Without keys anyone who can connect may read and send everything: then only this machine may connect."""
+    host = context.settings.host
+    if _is_loopback(host) or context.store.keys.any_active():
+        return
+    raise ConfigError(
+        f"no API key is configured, so the server may only listen on this machine, not on {host}; "
+        f"make a key first: bulkrate keys create --data {context.settings.data}"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _greet(settings: Settings, address: str, *, guarded: bool) -> None:
+    """What a person wants to know first, on standard error."""
+    keys = (
+        "a key is needed (bulkrate keys list)"
+        if guarded
+        else "no key is needed, so only this machine is served"
+    )
+    lines = [
+        f"bulkrate {__version__} serves {address}",
+        f"  keys       {keys}",
+        f"  data       {Path(settings.data).resolve()}",
+    ]
+    lines += [f"  upstream   {name}: {upstream.url}" for name, upstream in settings.upstreams.items()]
+    if not settings.upstreams:
+        lines.append("  upstream   none: batches will wait; start again with --upstream URL")
+    lines.append(f"  try        OPENAI_BASE_URL={address} OPENAI_API_KEY=any python your_batch_script.py")
+    typer.echo("\n".join(lines), err=True)

@@ -1,0 +1,49 @@
+"""`bulkrate validate`: every fault of an input file, before anything is uploaded."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from bulkrate.engine.check import check_file
+from bulkrate.errors import ConfigError
+from bulkrate.providers.endpoints import ENDPOINTS, normal_path
+
+#: The file has faults.
+EXIT_INVALID = 6
+
+
+def validate(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="The input file of a batch.")],
+    endpoint: Annotated[
+        str | None, typer.Option(help="The endpoint of the batch.", show_default="what the first line says")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model that will be served; may be given several times.", show_default="any"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the faults as JSON.")] = False,
+) -> None:
+    """Check an input file as the server would: every fault with its line number. Exit code 0 if it is fit, 6 if not."""
+    if endpoint is not None and normal_path(endpoint) not in ENDPOINTS:
+        raise ConfigError(f"--endpoint is {endpoint!r}; it may be {', '.join(ENDPOINTS)}")
+    report = asyncio.run(check_file(file, endpoint=endpoint and normal_path(endpoint), models=model))
+    if as_json:
+        typer.echo(msgspec.json.encode(report))
+    else:
+        for fault in report.faults:
+            where = f"line {fault.line}: " if fault.line else ""
+            typer.echo(f"{where}{fault.code}: {fault.message}")
+        if report.faults_left_out:
+            typer.echo(f"... and {report.faults_left_out} more faults")
+        verdict = "fit to run" if report.fit else f"{len(report.faults) + report.faults_left_out} faults"
+        models = ", ".join(f"{name or '(none)'} {lines}" for name, lines in report.lines_by_model.items())
+        typer.echo(f"{file}: {report.lines} lines for {report.endpoint}: {verdict}", err=True)
+        if models:
+            typer.echo(f"lines by model: {models}", err=True)
+    if not report.fit:
+        raise typer.Exit(EXIT_INVALID)

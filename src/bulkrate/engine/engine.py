@@ -1,0 +1,87 @@
+"""The door to the engine: for the server, and for anyone who embeds it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bulkrate import __version__
+from bulkrate.config import Settings
+from bulkrate.engine.batches import Batches
+from bulkrate.engine.context import Context
+from bulkrate.engine.ends import Ends
+from bulkrate.engine.files import Files
+from bulkrate.engine.keys import Keys
+from bulkrate.engine.models import Models
+from bulkrate.engine.run import Runner
+from bulkrate.engine.uploads import Uploads
+from bulkrate.engine.webhooks import Webhooks
+from bulkrate.errors import StoreError
+from bulkrate.wire.batches import RunAnswers, RunRequests
+
+# Below this, the next upload or commit may fail; /health says so before that.
+_FREE_BYTES_MIN = 64 << 20
+
+
+class Engine:
+    """Everything that can be asked for. The work itself is done by the clerk and the sender, in processes of their own."""
+
+    def __init__(self, context: Context) -> None:
+        self.settings: Settings = context.settings
+        self.files = Files(context)
+        self.uploads = Uploads(context)
+        self.batches = Batches(context)
+        self.webhooks = Webhooks(context)
+        self.models = Models(context)
+        self.keys = Keys(context)
+        self._context = context
+        self._ends = Ends(context)
+        self._runner = Runner(context, self.files, self.batches, self._ends)
+
+    async def run(self, project: str, ask: RunRequests) -> RunAnswers:
+        """Answer a small list of requests in one call."""
+        return await self._runner.run(project, ask)
+
+    async def health(self) -> dict[str, object]:
+        """How the whole is: `degraded` when something keeps work from moving, with the reasons."""
+        context = self._context
+        reasons: list[str] = []
+        upstreams: dict[str, object] = {}
+        counts: dict[str, int] = {}
+        try:
+            for role, trouble in (await context.ask(context.store.upstreams.troubles)).items():
+                reasons.append(f"{role}: {trouble}")
+            told = {row.name: row for row in await context.ask(context.store.upstreams.all)}
+            for name in context.settings.upstreams:
+                row = told.get(name)
+                state = "unknown" if row is None else "out" if row.paused else "ok"
+                upstreams[name] = {"status": state, "reason": row.paused if row else None}
+                if row is not None and row.paused:
+                    reasons.append(f"upstream {name}: {row.paused}")
+            counts = await context.ask(context.store.batches.counts)
+        except StoreError as error:
+            reasons.append(str(error))
+        free = await context.ask(context.blobs.free_bytes)
+        if free < _FREE_BYTES_MIN:
+            reasons.append(f"only {free} bytes are free on the data folder's disk")
+        return {
+            "status": "degraded" if reasons else "ok",
+            "reasons": reasons,
+            "version": __version__,
+            "upstreams": upstreams,
+            "batches": counts,
+            "free_bytes": free,
+        }
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """While this is entered, calls that wait for a batch hear of its end at once."""
+        task = asyncio.create_task(self._ends.listen())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task

@@ -1,0 +1,166 @@
+"""**finish**: make the last account of a batch and let its files appear.
+
+When no line will be sent any more, each line that never ran gets its own error line, and the output and error file come into being
+as the list of what was committed. Nothing is copied. Dying half-way costs nothing: what was accounted for stays, the rest is found again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from bulkrate.blobs import Reader
+from bulkrate.core.lifecycle import Event, Status
+from bulkrate.core.plan import Fate, LineSet, Planned, read_plan
+from bulkrate.core.validate import take_apart
+from bulkrate.engine.context import Context
+from bulkrate.engine.files import expiry
+from bulkrate.engine.ids import new_file_id, new_id
+from bulkrate.engine.log import BatchLog, LogWriter, finished_lines, read_pieces
+from bulkrate.errors import BlobMissing, IllegalTransition
+from bulkrate.store.records import BatchRecord, Extent, FileRecord, ShardNews, ShardRecord
+from bulkrate.telemetry import log_event
+from bulkrate.wire.lines import failure_line, line_id
+
+# Lines told of in one commit.
+_LINES_AT_ONCE = 5_000
+
+_NEVER_RAN = {
+    Status.CANCELLING: ("batch_cancelled", "This line was not run before the batch was cancelled."),
+    Status.FINALIZING: (
+        "batch_expired",
+        "This request could not be executed before the completion window expired.",
+    ),
+}
+
+
+class Finisher:
+    """Closes batches under one epoch of a clerk."""
+
+    def __init__(self, context: Context, writer: LogWriter, epoch: int) -> None:
+        self._context = context
+        self._writer = writer
+        self._epoch = epoch
+
+    async def run_once(self) -> None:
+        """Close every batch that can be closed."""
+        store = self._context.store.batches
+        for batch_id in await self._context.ask(store.sent):
+            try:
+                await self._context.ask(store.move, batch_id, Event.LINES_DONE, now=self._context.now())
+            except IllegalTransition:
+                continue  # it was cancelled in this moment; it is settled below all the same
+        for batch in await self._context.ask(store.settled):
+            await self._close(batch)
+
+    async def _close(self, batch: BatchRecord) -> None:
+        context = self._context
+        shards = await context.ask(
+            context.store.work.take_over,
+            self._epoch,
+            batch.id,
+            now=context.clock(),
+            lease_s=context.settings.timing.lease_s,
+        )
+        if shards:
+            await self._tell_who_never_ran(batch, shards)
+        extents = await context.ask(context.store.work.extents, batch.id)
+        now = context.now()
+        counted = await context.ask(context.store.batches.by_id, batch.id)
+        if counted is None:
+            return
+        late = counted.completed + counted.failed < counted.total
+        status = await context.ask(
+            context.store.batches.close,
+            batch.id,
+            Event.ACCOUNTED_LATE if late else Event.ACCOUNTED,
+            output=_file(batch, extents, "output", now),
+            errors=_file(batch, extents, "errors", now),
+            now=now,
+            event_id=new_id("evt_"),
+        )
+        if status is not None:
+            log_event(
+                logging.INFO,
+                "batch_ended",
+                batch=batch.id,
+                status=status,
+                total=counted.total,
+                completed=counted.completed,
+                failed=counted.failed,
+            )
+
+    async def _tell_who_never_ran(self, batch: BatchRecord, shards: list[ShardRecord]) -> None:
+        """One error line for each line without an outcome, in commits of some thousand."""
+        context = self._context
+        extents = await context.ask(context.store.work.extents, batch.id)
+        finished = await context.ask(finished_lines, context.blobs, extents)
+        ends = await context.ask(context.store.work.log_ends, self._epoch, batch.id)
+        log = BatchLog(batch.id, ends)
+        file = await context.ask(context.store.files.place, batch.project, batch.input_file_id)
+        with contextlib.ExitStack() as stack:
+            source = None
+            if file is not None and file.blob is not None:
+                with contextlib.suppress(BlobMissing):
+                    source = context.blobs.open(file.blob)
+                    stack.callback(source.close)
+            for shard in shards:
+                await self._tell_shard(batch, shard, finished, log, source)
+
+    async def _tell_shard(
+        self, batch: BatchRecord, shard: ShardRecord, finished: LineSet, log: BatchLog, source: Reader | None
+    ) -> None:
+        code, message = _NEVER_RAN[batch.state]
+        plan = self._context.blobs.open(shard.plan)
+        told = 0
+        try:
+            for piece in read_pieces(plan, 0, plan.size):
+                for planned in read_plan(piece):
+                    if planned.line in finished:
+                        continue
+                    record = failure_line(
+                        line_id(batch.id, planned.line), _custom_id(source, planned), code, message
+                    )
+                    log.add(planned.line, Fate.NEVER_RAN, record)
+                    told += 1
+                    if told % _LINES_AT_ONCE == 0:
+                        await self._commit(log)
+            await self._commit(log, ShardNews(shard=shard.shard, done=True, released=True))
+        finally:
+            plan.close()
+
+    async def _commit(self, log: BatchLog, *news: ShardNews) -> None:
+        await self._context.ask(
+            self._writer.commit,
+            [log.hand_over(news)],
+            now=self._context.clock(),
+            lease_s=self._context.settings.timing.lease_s,
+        )
+        await asyncio.sleep(0)
+
+
+def _custom_id(source: Reader | None, planned: Planned) -> bytes:
+    """The line's `custom_id` as JSON; its number if it is a plain body, or if the input is gone."""
+    if source is None:
+        return b'"%d"' % planned.line
+    custom_id, _ = take_apart(source.read_at(planned.offset, planned.length))
+    return custom_id if custom_id is not None else b'"%d"' % planned.line
+
+
+def _file(batch: BatchRecord, extents: list[Extent], stream: str, now: int) -> FileRecord | None:
+    """The file that a stream becomes; None when it would have no line."""
+    size = sum(getattr(extent, f"{stream}_end") - getattr(extent, f"{stream}_start") for extent in extents)
+    if size == 0:
+        return None
+    return FileRecord(
+        id=new_file_id(),
+        project=batch.project,
+        filename=f"{batch.id}_{'output' if stream == 'output' else 'error'}.jsonl",
+        purpose="batch_output",
+        bytes=size,
+        created_at=now,
+        expires_at=expiry("batch_output", batch.output_expires_after_s, now),
+        batch_id=batch.id,
+        stream=stream,
+    )

@@ -1,0 +1,79 @@
+"""The processes beside the one that serves HTTP: one clerk, one sender.
+
+    python -m bulkrate.engine.process ROLE FD,FD,FD,FD,FD,FD
+
+The settings come as one line of JSON on standard input, so that no secret shows in a process list. Standard input then stays open as a lifeline: at its
+end the parent has died, and so does the child, at once and without cleaning up. That is no different from a power cut, which the
+engine survives anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+from typing import BinaryIO
+
+import msgspec
+import uvloop
+
+from bulkrate.config import Settings
+from bulkrate.engine import clerk, send
+from bulkrate.engine.bell import Bells, Waiter
+from bulkrate.engine.context import Context, close_context, open_context
+from bulkrate.errors import Fenced
+from bulkrate.telemetry import log_event, log_to_stderr
+
+#: The process found that it was declared dead; its successor is at work already.
+EXIT_FENCED = 75
+
+
+def main(role: str, descriptors: str, lifeline: BinaryIO) -> int:
+    """Run a role until SIGTERM or the end of the lifeline; the exit code."""
+    settings = msgspec.json.decode(lifeline.readline(), type=Settings)
+    threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    log_to_stderr(role)
+    _allow_many_files()
+    bells = Bells.inherited(tuple(int(fd) for fd in descriptors.split(",")))
+    context = open_context(settings, bells=bells)
+    try:
+        uvloop.run(_run(role, context))
+    except* Fenced as fenced:
+        log_event(logging.ERROR, "worker_fenced", reason=str(fenced.exceptions[0]))
+        os._exit(EXIT_FENCED)  # what is still in flight must not be waited for: it counts for nothing
+    close_context(context)
+    return 0
+
+
+async def _run(role: str, context: Context) -> None:
+    timing = context.settings.timing
+    epoch = context.store.work.enlist(role, now=context.clock(), lease_s=timing.lease_s)
+    bell = context.bells.clerk if role == clerk.ROLE else context.bells.sender
+    waiter = Waiter(bell)
+    worker = clerk.Clerk(context, epoch) if role == clerk.ROLE else send.Sender(context, epoch)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, worker.stop)
+    await worker.run(waiter)
+
+
+def _die_with_parent(lifeline: BinaryIO) -> None:
+    while lifeline.read(1):
+        pass
+    os._exit(0)
+
+
+def _allow_many_files() -> None:
+    """Connections are files: raise our soft limit to the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.stdin.buffer))

@@ -1,0 +1,344 @@
+"""**send**: a worker claims shards, sends their lines, and commits what comes back.
+
+What is not committed did not happen: a worker that dies costs the lines in flight and those answered since its last commit, and
+nothing else. A worker that was declared dead finds out at its next commit (`Fenced`) and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, field
+
+import msgspec
+
+from bulkrate.core.deadline import stop_line
+from bulkrate.core.health import State
+from bulkrate.core.lifecycle import Status
+from bulkrate.core.plan import LineSet
+from bulkrate.dispatch import Dispatcher, Driver, Lane
+from bulkrate.engine.bell import Waiter
+from bulkrate.engine.context import Context
+from bulkrate.engine.load import ShardLoad
+from bulkrate.engine.log import BatchLog, Group, LogWriter, finished_lines
+from bulkrate.errors import BlobError, BlobMissing, Fenced, StoreError
+from bulkrate.store.records import ClaimedShard, ShardNews, UpstreamRecord
+from bulkrate.telemetry import log_event
+
+ROLE = "sender"
+# Shards driven at once. More wait in the store; each takes about 20 kB here.
+_SHARDS_MAX = 4_096
+_CLAIMED_AT_ONCE = 256
+# Answers gathered while the disk or the store fails. Beyond this nothing more is sent until they are safe.
+_UNCOMMITTED_BYTES_MAX = 64 << 20
+# How often the progress of shards without news is told.
+_TELL_S = 1.0
+_RATE_WEIGHT = 0.3
+_TROUBLE_WAIT_S = 1.0
+
+
+@dataclass
+class _Active:
+    """A shard under way."""
+
+    load: ShardLoad
+    lane: Lane
+    told_at: float
+    told_settled: int = 0
+    told_in_flight: int = 0
+    lines_per_s: float = 0.0
+    closing_since: float | None = None
+
+
+@dataclass
+class _Batch:
+    """What the shards of one batch share."""
+
+    log: BatchLog
+    finished: LineSet
+    shards: dict[int, _Active] = field(default_factory=dict)
+
+
+class Sender:
+    """One worker, from its enlistment to its end."""
+
+    def __init__(self, context: Context, epoch: int) -> None:
+        self._context = context
+        self._epoch = epoch
+        self._timing = context.settings.timing
+        self._writer = LogWriter(context.store, context.blobs, epoch)
+        self._batches: dict[str, _Batch] = {}
+        self._unsafe: list[Group] = []
+        self._dispatcher = Dispatcher(context.settings, on_news=self._on_upstream_news)
+        self._news: dict[str, UpstreamRecord] = {}
+        self._changed = asyncio.Event()
+        self._finished_one = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._troubled = False
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self, waiter: Waiter) -> None:
+        """Send until stopped. Raises `Fenced` when another worker has taken over."""
+        self._dispatcher.start()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._claim_loop(waiter)), group.create_task(self._commit_loop())]
+            await self._stopping.wait()
+            await self._land()
+            for task in tasks:
+                task.cancel()
+        await self._last_commit()
+        await self._dispatcher.close()
+        await self._context.ask(self._context.store.work.bury, self._epoch)
+        self._writer.close()
+
+    def stop(self) -> None:
+        """Send nothing more, let what is in flight land, commit, end."""
+        self._stopping.set()
+
+    # --- claiming and letting go ---
+
+    async def _claim_loop(self, waiter: Waiter) -> None:
+        while True:
+            try:
+                await self._look_round()
+            except Fenced:
+                raise
+            except (StoreError, BlobError) as error:
+                await self._in_trouble(error)
+            await waiter.wait(self._timing.poll_s)
+
+    async def _look_round(self) -> None:
+        await self._close_stopped()
+        room = _SHARDS_MAX - sum(len(batch.shards) for batch in self._batches.values())
+        while room > 0 and not self._stopping.is_set():
+            claimed = await self._context.ask(
+                self._context.store.work.claim,
+                self._epoch,
+                limit=min(room, _CLAIMED_AT_ONCE),
+                now=self._context.clock(),
+                lease_s=self._timing.lease_s,
+            )
+            for shard in claimed:
+                await self._begin(shard)
+            room -= len(claimed)
+            if len(claimed) < _CLAIMED_AT_ONCE:
+                break
+
+    async def _begin(self, claimed: ClaimedShard) -> None:
+        shard = claimed.shard
+        batch = self._batches.get(shard.batch_id)
+        if batch is None:
+            batch = self._batches[shard.batch_id] = await self._context.ask(self._open_batch, shard.batch_id)
+        try:
+            plan = self._context.blobs.open(shard.plan)
+            source = self._context.blobs.open(claimed.input_blob or "gone")
+        except BlobMissing as error:
+            log_event(
+                logging.ERROR, "shard_unreadable", batch=shard.batch_id, shard=shard.shard, reason=str(error)
+            )
+            return
+        load = ShardLoad(
+            claimed,
+            plan=plan,
+            source=source,
+            finished=batch.finished,
+            log=batch.log,
+            may_send=self._may_send,
+            on_change=self._on_change,
+        )
+        lane = Lane(load)
+        batch.shards[shard.shard] = _Active(load, lane, told_at=self._loop.time())
+        self._dispatcher.enter(lane)
+
+    def _open_batch(self, batch_id: str) -> _Batch:
+        extents = self._context.store.work.extents(batch_id)
+        finished = finished_lines(self._context.blobs, extents)
+        ends = self._context.store.work.log_ends(self._epoch, batch_id)
+        return _Batch(BatchLog(batch_id, ends), finished)
+
+    async def _close_stopped(self) -> None:
+        """Stop sending the lines of batches that are cancelled or late; let go of what has landed or waited long enough."""
+        if not self._batches:
+            return
+        statuses = await self._context.ask(self._context.store.batches.statuses, list(self._batches))
+        now = self._loop.time()
+        for batch_id, batch in list(self._batches.items()):
+            if statuses.get(batch_id, Status.CANCELLED).sending:
+                continue
+            for active in batch.shards.values():
+                if active.closing_since is None:
+                    active.closing_since = now
+                    self._dispatcher.leave(active.lane)
+                landed = active.lane.in_flight == 0
+                if landed or now - active.closing_since > self._timing.grace_s:
+                    active.load.abandoned = not landed
+                    self._changed.set()
+                    self._finished_one.set()
+
+    def _may_send(self, expires_at: int) -> bool:
+        return self._context.clock() < stop_line(expires_at, self._dispatcher.latency_s)
+
+    # --- committing ---
+
+    def _on_change(self, finished: bool) -> None:
+        self._changed.set()
+        if finished or self._dispatcher.in_flight == 0:
+            self._finished_one.set()
+
+    async def _commit_loop(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TELL_S):
+                    await self._changed.wait()
+            self._changed.clear()
+            await self._gather_more()
+            await self._commit()
+
+    async def _gather_more(self) -> None:
+        """Wait a moment for company, unless nothing more is coming."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.commit_s_max):
+                await self._finished_one.wait()
+        self._finished_one.clear()
+
+    async def _commit(self) -> None:
+        ended = self._gather()
+        if not self._unsafe and not self._news:
+            await self._renew()
+            return
+        news, self._news = self._news, {}
+        try:
+            for record in news.values():
+                await self._context.ask(self._context.store.upstreams.report, record)
+            if self._unsafe:
+                await self._context.ask(
+                    self._writer.commit,
+                    self._unsafe,
+                    now=self._context.clock(),
+                    lease_s=self._timing.lease_s,
+                )
+        except Fenced:
+            raise
+        except (StoreError, BlobError) as error:
+            self._news = news | self._news
+            await self._in_trouble(error)
+            return
+        self._unsafe = []
+        await self._out_of_trouble()
+        if ended:
+            self._context.bells.clerk.ring()
+
+    def _gather(self) -> bool:
+        """Hand over what every batch has gathered; whether a shard ended by it."""
+        now = self._loop.time()
+        ended = False
+        for batch_id, batch in list(self._batches.items()):
+            news = []
+            for number, active in list(batch.shards.items()):
+                over = active.load.done or self._is_released(active)
+                if over or self._has_news(active, now):
+                    news.append(self._tell(active, now, released=over))
+                if over:
+                    ended = True
+                    del batch.shards[number]
+                    self._dispatcher.leave(active.lane)
+                    active.load.close()
+            group = batch.log.hand_over(tuple(news))
+            if group.ledger or news:
+                self._unsafe.append(group)
+            if not batch.shards:
+                del self._batches[batch_id]
+        return ended
+
+    def _is_released(self, active: _Active) -> bool:
+        return active.closing_since is not None and (active.lane.in_flight == 0 or active.load.abandoned)
+
+    def _has_news(self, active: _Active, now: float) -> bool:
+        if now - active.told_at < _TELL_S:
+            return False
+        return (
+            active.load.settled != active.told_settled
+            or active.lane.in_flight != active.told_in_flight
+            or active.lines_per_s > 0
+        )
+
+    def _tell(self, active: _Active, now: float, *, released: bool) -> ShardNews:
+        elapsed = max(now - active.told_at, 0.001)
+        rate = (active.load.settled - active.told_settled) / elapsed
+        active.lines_per_s = (
+            rate
+            if not active.lines_per_s
+            else (active.lines_per_s + (rate - active.lines_per_s) * _RATE_WEIGHT)
+        )
+        if active.lines_per_s < 0.01:
+            active.lines_per_s = 0.0
+        active.told_at = now
+        active.told_settled = active.load.settled
+        active.told_in_flight = active.lane.in_flight
+        return active.load.news(
+            in_flight=active.lane.in_flight, lines_per_s=active.lines_per_s, released=released
+        )
+
+    async def _renew(self) -> None:
+        with contextlib.suppress(StoreError):
+            await self._context.ask(
+                self._context.store.work.renew,
+                self._epoch,
+                now=self._context.clock(),
+                lease_s=self._timing.lease_s,
+            )
+
+    # --- trouble of our own ---
+
+    async def _in_trouble(self, error: StoreError | BlobError) -> None:
+        """Stand still, say so, and try again: nothing gathered is given up."""
+        self._dispatcher.hold(True)
+        if not self._troubled:
+            log_event(logging.ERROR, "sender_paused", reason=str(error))
+        self._troubled = True
+        with contextlib.suppress(StoreError):
+            await self._context.ask(
+                self._context.store.upstreams.trouble, ROLE, str(error), now=self._context.clock()
+            )
+        await asyncio.sleep(_TROUBLE_WAIT_S)
+        self._changed.set()
+
+    async def _out_of_trouble(self) -> None:
+        if self._troubled:
+            log_event(logging.WARNING, "sender_resumed")
+            await self._context.ask(
+                self._context.store.upstreams.trouble, ROLE, None, now=self._context.clock()
+            )
+            self._troubled = False
+            self._dispatcher.hold(False)
+
+    def _on_upstream_news(self, driver: Driver) -> None:
+        models = driver.catalogue.models
+        self._news[driver.name] = UpstreamRecord(
+            name=driver.name,
+            models=None if models is None else msgspec.json.encode(models),
+            paused=driver.health.reason if driver.health.state is State.OUT else None,
+            seen_at=self._context.clock(),
+        )
+        self._changed.set()
+        self._finished_one.set()
+
+    # --- ending ---
+
+    async def _land(self) -> None:
+        """Send nothing more, and wait for what is in flight as long as `timing.grace_s`."""
+        self._dispatcher.stop()
+        deadline = self._loop.time() + self._timing.grace_s
+        while self._dispatcher.in_flight and self._loop.time() < deadline:
+            await asyncio.sleep(0.02)
+
+    async def _last_commit(self) -> None:
+        for batch in self._batches.values():
+            for active in batch.shards.values():
+                active.load.abandoned = active.lane.in_flight > 0
+                active.closing_since = self._loop.time()
+        for _ in range(3):
+            await self._commit()
+            if not self._unsafe:
+                return

@@ -1,0 +1,129 @@
+"""The batch as the API shows it: the record, and how it is getting on right now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from bulkrate.core.models import Catalogue
+from bulkrate.engine.context import Context
+from bulkrate.store.records import BatchRecord
+from bulkrate.wire.batches import (
+    Batch,
+    BatchFault,
+    BatchFaults,
+    BatchUsage,
+    InputTokensDetails,
+    OutputTokensDetails,
+    Progress,
+    RequestCounts,
+)
+
+_faults = msgspec.json.Decoder(list[BatchFault])
+_metadata = msgspec.json.Decoder(dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """What the running batches of a page are doing at this moment."""
+
+    moving: dict[str, tuple[int, float]]
+    waiting_for: dict[str, set[str]]
+    troubles: dict[str, str]
+    paused: dict[str, str]
+
+
+def to_wire(context: Context, records: Sequence[BatchRecord]) -> list[Batch]:
+    """The API's view of some batches. Reads the store a fixed number of times, however many they are."""
+    running = [record.id for record in records if not record.state.terminal]
+    now = _look(context, running) if running else _Now({}, {}, {}, {})
+    return [_batch(context, record, now) for record in records]
+
+
+def _look(context: Context, running: Sequence[str]) -> _Now:
+    store = context.store
+    return _Now(
+        moving=store.batches.progress(running),
+        waiting_for=store.batches.models_waited_for(running),
+        troubles=store.upstreams.troubles(),
+        paused={row.name: row.paused for row in store.upstreams.all() if row.paused is not None},
+    )
+
+
+def _batch(context: Context, record: BatchRecord, now: _Now) -> Batch:
+    faults = BatchFaults(data=_faults.decode(record.faults)) if record.faults is not None else None
+    return Batch(
+        id=record.id,
+        endpoint=record.endpoint,
+        input_file_id=record.input_file_id,
+        completion_window=record.completion_window,
+        status=record.status,
+        created_at=record.created_at,
+        errors=faults,
+        model=record.model or None,
+        output_file_id=record.output_file_id,
+        error_file_id=record.error_file_id,
+        in_progress_at=record.in_progress_at,
+        expires_at=record.expires_at,
+        finalizing_at=record.finalizing_at,
+        completed_at=record.completed_at,
+        failed_at=record.failed_at,
+        expired_at=record.expired_at,
+        cancelling_at=record.cancelling_at,
+        cancelled_at=record.cancelled_at,
+        request_counts=RequestCounts(total=record.total, completed=record.completed, failed=record.failed),
+        usage=_usage(record) if record.planned and faults is None else None,
+        metadata=_metadata.decode(record.metadata) if record.metadata is not None else None,
+        on_invalid_line=record.on_invalid_line,
+        retry_of=record.retry_of,
+        progress=_progress(context, record, now),
+    )
+
+
+def _usage(record: BatchRecord) -> BatchUsage:
+    return BatchUsage(
+        input_tokens=record.input_tokens,
+        input_tokens_details=InputTokensDetails(cached_tokens=record.cached_tokens),
+        output_tokens=record.output_tokens,
+        output_tokens_details=OutputTokensDetails(reasoning_tokens=record.reasoning_tokens),
+        total_tokens=record.total_tokens,
+    )
+
+
+def _progress(context: Context, record: BatchRecord, now: _Now) -> Progress:
+    done = record.completed + record.failed
+    if record.state.terminal:
+        return Progress(done=done)
+    in_flight, lines_per_s = now.moving.get(record.id, (0, 0.0))
+    estimate = None
+    if record.state.sending and lines_per_s > 0:
+        estimate = context.now() + round((record.total - done) / lines_per_s)
+    return Progress(
+        done=done,
+        in_flight=in_flight,
+        lines_per_second=round(lines_per_s, 1),
+        estimated_completion_at=estimate,
+        paused=_why_paused(context, record, now),
+    )
+
+
+def _why_paused(context: Context, record: BatchRecord, now: _Now) -> str | None:
+    """Why nothing moves, if nothing can: a trouble of our own, or every upstream that could answer is out."""
+    if now.troubles:
+        return "; ".join(now.troubles.values())
+    if not record.state.sending:
+        return None
+    upstreams = context.settings.upstreams
+    if not upstreams:
+        return "no upstream is configured; start the server with --upstream URL"
+    for model in now.waiting_for.get(record.id, ()):
+        able = [
+            name
+            for name, upstream in upstreams.items()
+            if upstream.models is None or Catalogue(tuple(upstream.models), upstream.aliases).name_for(model)
+        ]
+        if not all(name in now.paused for name in able):
+            return None
+    return "; ".join(f"{name}: {reason}" for name, reason in now.paused.items()) or None

@@ -19,6 +19,8 @@ from bulkrate.errors import ConfigError
 
 CONFIG_FILE = "bulkrate.toml"
 ENV_PREFIX = "BULKRATE_"
+#: Variables of ours that are no settings: where tests make a process die (see `engine.points`).
+NOT_SETTINGS = {"BULKRATE_DIE_AT"}
 GIB = 1024**3
 MIB = 1024**2
 
@@ -143,7 +145,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """`BULKRATE_PORT=…` is `port`, `BULKRATE_LIMITS__LINES_MAX=…` is `lines_max` in `[limits]`."""
     tree: dict[str, Any] = {}
     for name, value in environ.items():
-        if not name.startswith(ENV_PREFIX):
+        if not name.startswith(ENV_PREFIX) or name in NOT_SETTINGS:
             continue
         *tables, key = name.removeprefix(ENV_PREFIX).lower().split("__")
         node = tree

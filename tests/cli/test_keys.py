@@ -2,24 +2,46 @@
 
 import asyncio
 import json
+import sys
+from dataclasses import dataclass
 
 import pytest
-from typer.testing import CliRunner
 
-from bulkrate.cli.keys import app
+from bulkrate.cli import main
 from bulkrate.config import Settings
 from bulkrate.engine.context import close_context, open_context
 from bulkrate.engine.keys import Keys
 from bulkrate.errors import Unauthorized
 
 
+@dataclass(frozen=True)
+class Ran:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture
-def keys(tmp_path, monkeypatch):
-    """Runs the command over a data folder of its own."""
+def bulkrate(tmp_path, monkeypatch, capsys):
+    """Runs the whole command, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BULKRATE_DATA", raising=False)
-    data = str(tmp_path / "data")
-    return lambda *words: CliRunner().invoke(app, [*words, "--data", data])
+    for name in ("BULKRATE_DATA", "BULKRATE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*words: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["bulkrate", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture
+def keys(bulkrate, tmp_path):
+    """Runs `bulkrate keys` over one data folder."""
+    return lambda *words: bulkrate("keys", *words, "--data", str(tmp_path / "data"))
 
 
 @pytest.fixture
@@ -127,12 +149,16 @@ def test_a_missing_configuration_file_is_a_usage_error(keys):
     assert result.stderr.count("\n") == 1
 
 
-def test_the_data_folder_may_come_from_the_configuration_file(tmp_path, monkeypatch, project_of):
-    monkeypatch.chdir(tmp_path)
+def test_the_data_folder_may_come_from_the_configuration_file(bulkrate, tmp_path, project_of):
     (tmp_path / "my.toml").write_text(f'data = "{tmp_path / "data"}"\n')
 
-    secret = CliRunner().invoke(app, ["create", "--config", "my.toml"]).stdout.strip()
-    assert project_of(secret) == "default"
+    assert project_of(bulkrate("keys", "create", "--config", "my.toml").stdout.strip()) == "default"
+
+
+def test_the_data_folder_may_come_from_the_environment(bulkrate, tmp_path, project_of, monkeypatch):
+    monkeypatch.setenv("BULKRATE_DATA", str(tmp_path / "data"))
+
+    assert project_of(bulkrate("keys", "create").stdout.strip()) == "default"
 
 
 def test_a_broken_store_fails_in_one_line(keys, tmp_path):

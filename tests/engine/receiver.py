@@ -24,9 +24,9 @@ def answer(status: int, *headers: str, body: bytes = b"") -> bytes:
 class Receiver:
     """A server on 127.0.0.1 that keeps what it is sent.
 
-    It gives the `answers` in turn and the last of them for ever; before the first, it waits until `together` requests
-    are here at once. A `silent` one never answers; a `held` one keeps the connection open behind its answer, as if
-    more were to come.
+    It gives the `answers` in turn and the last of them for ever; before the first, it waits until
+    `together` requests are here at once. A `silent` one never answers; a `held` one keeps the connection
+    open behind its answer, as if more were to come.
     """
 
     def __init__(self, *answers: bytes, together: int = 1, silent: bool = False, held: bool = False) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+from dataclasses import replace
 
+import msgspec
 import pytest
 
 from bulkrate.config import Settings
@@ -30,6 +32,25 @@ def run(awaitable):
 @pytest.mark.parametrize("secret", [None, "", "sk-anything", "sk-ü"])
 def test_without_any_key_everyone_is_the_default_project(keys, secret):
     assert run(keys.project_of(secret)) == "default"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost"])
+def test_a_server_of_this_machine_alone_may_be_open(context, host):
+    settings = msgspec.structs.replace(context.settings, host=host)
+
+    assert run(Keys(replace(context, settings=settings)).project_of(None)) == "default"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "batch.example.com", ""])
+def test_revoking_the_last_key_opens_no_server_that_others_can_reach(context, host):
+    settings = msgspec.structs.replace(context.settings, host=host)
+    keys = Keys(replace(context, settings=settings))
+    _, secret = run(keys.create("default", "last"))
+    run(keys.revoke("last"))
+
+    for given in (None, secret):
+        with pytest.raises(Unauthorized):
+            run(keys.project_of(given))
 
 
 def test_a_key_is_its_prefix_and_43_urlsafe_characters(keys):

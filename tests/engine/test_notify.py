@@ -27,6 +27,7 @@ from bulkrate.wire.webhooks import CreateWebhook, RotateSecret, UpdateWebhook
 from .receiver import Receiver, answer
 
 HOUR = 3_600
+BREAK = "CREATE TRIGGER t BEFORE UPDATE ON deliveries BEGIN SELECT RAISE(ABORT, 'broken'); END"
 
 
 class Clock:
@@ -457,9 +458,7 @@ def test_a_store_that_fails_is_one_error_and_not_a_group(context, tmp_path):
             await subscribe(context, receiver.url)
             fail_a_batch(context)
             with closing(sqlite3.connect(tmp_path / "bulkrate.db")) as other:
-                other.execute(
-                    "CREATE TRIGGER broken BEFORE UPDATE ON deliveries BEGIN SELECT RAISE(ABORT, 'broken'); END"
-                )
+                other.execute(BREAK)
             with pytest.raises(StoreError, match="broken"):
                 await Notifier(context).run_once()
 

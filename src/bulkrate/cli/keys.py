@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -20,7 +20,7 @@ import typer
 from bulkrate import config as configuration
 from bulkrate.engine.context import close_context, open_context
 from bulkrate.engine.keys import DEFAULT_PROJECT, Keys
-from bulkrate.errors import BulkrateError, ConfigError, InvalidRequest
+from bulkrate.errors import ConfigError, InvalidRequest
 from bulkrate.store.records import KeyRecord
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
@@ -41,7 +41,10 @@ def create(
     """Make a key. Its secret is printed now and can never be shown again."""
     with _keys(data, config) as keys:
         first = not asyncio.run(keys.any_active())
-        key, secret = asyncio.run(keys.create(project, name))
+        try:
+            key, secret = asyncio.run(keys.create(project, name))
+        except InvalidRequest as error:
+            raise ConfigError(error.message) from error
     if as_json:
         _print_json({**_told(key), "key": secret})
     else:
@@ -60,7 +63,7 @@ def list_keys(data: Data = None, config: Config = None, as_json: Json = False) -
         _print_json([_told(key) for key in found])
         return
     if not found:
-        _say("There are no keys: the server answers everyone, as the project 'default'.")
+        _say(f"There are no keys. {_OPEN}")
         return
     _print_table([_HEADINGS, *(_row(key) for key in found)])
 
@@ -82,31 +85,24 @@ def revoke(
         typer.echo(revoked.id)
     _say(f"Revoked {revoked.hint} of the project {revoked.project!r}.")
     if last:
-        _say("It was the last key: the server now answers everyone, as the project 'default'.")
+        _say(f"It was the last key. {_OPEN}")
 
 
+_OPEN = (
+    "A server that listens on this machine alone now answers everyone as the project 'default'; "
+    "any other answers nobody."
+)
 _HEADINGS = ("ID", "PROJECT", "NAME", "KEY", "CREATED", "REVOKED")
 
 
 @contextmanager
 def _keys(data: str | None, config: Path | None) -> Iterator[Keys]:
-    """The keys in the data folder; an error ends the program with one line."""
+    """The keys in the data folder. Raises `ConfigError`, `StoreError`."""
+    context = open_context(configuration.load(file=config, environ=os.environ, flags={"data": data}))
     try:
-        settings = configuration.load(file=config, environ=os.environ, flags={"data": data})
-        context = open_context(settings)
-        try:
-            yield Keys(context)
-        finally:
-            close_context(context)
-    except (ConfigError, InvalidRequest) as error:
-        _fail(error, code=2)
-    except BulkrateError as error:
-        _fail(error, code=1)
-
-
-def _fail(error: BulkrateError, *, code: int) -> NoReturn:
-    _say(f"bulkrate: {error}")
-    raise typer.Exit(code)
+        yield Keys(context)
+    finally:
+        close_context(context)
 
 
 def _told(key: KeyRecord) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from bulkrate.core.validate import Fault
 from bulkrate.engine.context import Context
 from bulkrate.engine.ids import new_id
 from bulkrate.engine.log import LogWriter, finished_lines
+from bulkrate.engine.points import reach
 from bulkrate.engine.reading import Reading, checker_for
 from bulkrate.errors import BlobMissing
 from bulkrate.store.records import BatchCommit, BatchRecord, FileRecord, LogEnds
@@ -76,6 +77,7 @@ class Admitter:
             return
         plan = await context.ask(reading.keep)
         await context.ask(reading.spill, self._writer)
+        reach("admit.planned")
         await context.ask(
             context.store.batches.admit,
             plan,
@@ -85,6 +87,7 @@ class Admitter:
             total=sum(shard.lines for shard in plan) + reading.isolated - reading.struck,
             now=context.now(),
         )
+        reach("admit.admitted")
 
     async def _reject(self, batch: BatchRecord, faults: Sequence[Fault], *, more: int = 0) -> None:
         context = self._context

@@ -78,7 +78,7 @@ def _endpoint_of(source: LocalReader) -> str:
     for line in (*cutter.feed(source.read_at(0, _HEAD_BYTES)), *cutter.finish()):
         try:
             request = msgspec.json.decode(line.data or b"", type=Request)
-            url = normal_path(msgspec.json.decode(request.url, type=str)) if not request.plain else ""
+            url = normal_path(msgspec.json.decode(bytes(request.url), type=str)) if not request.plain else ""
         except (msgspec.DecodeError, TypeError, RecursionError):
             continue
         if url in ENDPOINTS:

@@ -10,6 +10,7 @@ from bulkrate.engine import paths
 from bulkrate.engine.content import Content, InputOrderedOutput, Segment, SegmentedContent, stream_segments
 from bulkrate.engine.context import Context
 from bulkrate.engine.ids import new_file_id
+from bulkrate.engine.points import reach
 from bulkrate.errors import BlobError, InvalidRequest, NoSpace, NotFound, TooLarge, Unavailable
 from bulkrate.store.records import FileRecord
 from bulkrate.wire.base import Page
@@ -91,7 +92,9 @@ class Files:
             check_expiry(expires_after)
             if purpose == "batch":
                 _check_batch_input(filename, incoming)
+            reach("upload.received")
             await incoming.keep()
+            reach("upload.kept")
         except BaseException:
             await incoming.discard()
             raise

@@ -18,6 +18,7 @@ from bulkrate.engine.context import Context
 from bulkrate.engine.files import expiry
 from bulkrate.engine.ids import new_file_id, new_id
 from bulkrate.engine.log import BatchLog, LogWriter, finished_lines, read_pieces
+from bulkrate.engine.points import reach
 from bulkrate.errors import BlobMissing, IllegalTransition
 from bulkrate.store.records import BatchRecord, Extent, FileRecord, ShardNews, ShardRecord
 from bulkrate.telemetry import log_event
@@ -56,6 +57,7 @@ class Finisher:
 
     async def _close(self, batch: BatchRecord) -> None:
         context = self._context
+        reach("finish.moved")
         shards = await context.ask(
             context.store.work.take_over,
             self._epoch,
@@ -70,6 +72,7 @@ class Finisher:
         counted = await context.ask(context.store.batches.by_id, batch.id)
         if counted is None:
             return
+        reach("finish.told")
         late = counted.completed + counted.failed < counted.total
         status = await context.ask(
             context.store.batches.close,
@@ -80,6 +83,7 @@ class Finisher:
             now=now,
             event_id=new_id("evt_"),
         )
+        reach("finish.closed")
         if status is not None:
             log_event(
                 logging.INFO,
@@ -126,6 +130,7 @@ class Finisher:
                     told += 1
                     if told % _LINES_AT_ONCE == 0:
                         await self._commit(log)
+                        reach("finish.telling")
             await self._commit(log, ShardNews(shard=shard.shard, done=True, released=True))
         finally:
             plan.close()

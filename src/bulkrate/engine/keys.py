@@ -8,6 +8,7 @@ once, when it is made; what is kept of it is a digest and a hint.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 import secrets
 from collections.abc import Sequence
@@ -37,13 +38,14 @@ class Keys:
     async def project_of(self, secret: str | None) -> str:
         """The project that `secret` opens. Raises `Unauthorized`.
 
-        A server without any active key serves everyone as the project `default`: that is how one begins, on
-        one's own machine. The first key closes it for whoever has none.
+        Without any active key everyone is the project `default`: that is how one begins, on one's own
+        machine. The first key closes the door for whoever has none. A server that others can reach is never
+        open, not even when its last key is revoked while it runs.
         """
         project = await self._context.ask(self._store.project_of, digest_of(secret)) if secret else None
         if project is not None:
             return project
-        if not await self._context.ask(self._store.any_active):
+        if is_loopback(self._context.settings.host) and not await self._context.ask(self._store.any_active):
             return DEFAULT_PROJECT
         if not secret:
             raise Unauthorized(
@@ -104,6 +106,16 @@ class Keys:
     async def any_active(self) -> bool:
         """Whether a key is needed at all."""
         return await self._context.ask(self._store.any_active)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to a server that listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def digest_of(secret: str) -> str:

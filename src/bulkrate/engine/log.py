@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bulkrate.blobs import Blobs, Reader, Writer
 from bulkrate.core.plan import Fate, LineSet, read_ledger, write_settled
 from bulkrate.engine import paths
+from bulkrate.engine.points import reach
 from bulkrate.providers.usage import Usage
 from bulkrate.store import Store
 from bulkrate.store.records import BatchCommit, Extent, LogEnds, ShardNews
@@ -118,7 +119,9 @@ class LogWriter:
     def commit(self, groups: Sequence[Group], *, now: float, lease_s: float) -> None:
         """Write, then let all of it count. Raises `Fenced`, `NoSpace`, `BlobError`, `StoreError`; then nothing counts yet."""
         self.write(groups)
+        reach("commit.written")
         self._store.work.commit(self._epoch, [group.commit for group in groups], now=now, lease_s=lease_s)
+        reach("commit.counted")
 
     def close(self) -> None:
         """End the threads."""

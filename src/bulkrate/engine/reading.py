@@ -22,6 +22,7 @@ from bulkrate.core.plan import Fate, LineSet, Planned, digest_of, read_plan, wri
 from bulkrate.core.validate import Fault, Fit, LineChecker
 from bulkrate.engine import paths
 from bulkrate.engine.log import BatchLog, LogWriter, read_pieces
+from bulkrate.engine.points import reach
 from bulkrate.store.records import BatchCommit, LogEnds, ShardRecord
 from bulkrate.wire.lines import failure_line, line_id
 
@@ -138,6 +139,7 @@ class Reading:
             self._take(cutter.feed(chunk), finder)
             if writer is not None and self._log.waiting_bytes > _SPILL_BYTES:
                 self.spill(writer)
+            reach("admit.reading")
             await asyncio.sleep(0)
         self._take(cutter.finish(), finder)
         for shard in self._shards.values():

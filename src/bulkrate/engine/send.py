@@ -22,6 +22,7 @@ from bulkrate.engine.bell import Waiter
 from bulkrate.engine.context import Context
 from bulkrate.engine.load import ShardLoad
 from bulkrate.engine.log import BatchLog, Group, LogWriter, finished_lines
+from bulkrate.engine.points import reach
 from bulkrate.errors import BlobError, BlobMissing, Fenced, StoreError
 from bulkrate.store.records import ClaimedShard, ShardNews, UpstreamRecord
 from bulkrate.telemetry import log_event
@@ -119,6 +120,8 @@ class Sender:
                 now=self._context.clock(),
                 lease_s=self._timing.lease_s,
             )
+            if claimed:
+                reach("send.claimed")
             for shard in claimed:
                 await self._begin(shard)
             room -= len(claimed)
@@ -207,6 +210,8 @@ class Sender:
         if not self._unsafe and not self._news:
             await self._renew()
             return
+        if self._unsafe:
+            reach("commit.gathered")
         news, self._news = self._news, {}
         try:
             for record in news.values():

@@ -1,0 +1,38 @@
+"""Shared fixtures: one sandbox and one server for all tests that do not harm them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from tests.support.processes import Process, Server, running, sandbox
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Process]:
+    """A sandbox that answers at once."""
+    with running(sandbox()) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def server(upstream: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server in front of the sandbox. Tests share it: each looks only at what it made itself."""
+    with running(Server(tmp_path_factory.mktemp("data"), upstream.url)) as process:
+        yield process
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[OpenAI]:
+    """The official SDK, pointed at the server, without retries."""
+    with server.client as client:
+        yield client
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder for a server of the test's own."""
+    return tmp_path / "data"

@@ -1,8 +1,8 @@
 """Every setting, read once and frozen.
 
-One TOML file, then environment variables, then flags: the later wins. Unknown keys are refused with the nearest right
-name. Secrets are never written down in the clear: a value of `env:NAME` or `file:PATH` says where to find it.
-Nothing else in the package reads the environment or a configuration file.
+One TOML file, then environment variables, then flags: the later wins. Unknown keys are refused with the
+nearest right name. Secrets are never written down in the clear: a value of `env:NAME` or `file:PATH` says
+where to find it. Nothing else in the package reads the environment or a configuration file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from bulkrate.core.retry import Retry
 from bulkrate.errors import ConfigError
 
 CONFIG_FILE = "bulkrate.toml"
@@ -47,16 +48,6 @@ class Limits(Section, frozen=True, kw_only=True):
     answer_bytes_max: int = 256 * MIB
 
 
-class Retry(Section, frozen=True, kw_only=True):
-    """How a line that failed for now is tried again."""
-
-    attempts_max: int = 6
-    backoff_s_min: float = 0.5
-    backoff_s_max: float = 60.0
-    #: A longer `Retry-After` is cut to this, so that a confused upstream cannot park a batch for days.
-    retry_after_s_max: float = 3_600.0
-
-
 class Timing(Section, frozen=True, kw_only=True):
     """The engine's own pace, in seconds."""
 
@@ -73,9 +64,9 @@ class Timing(Section, frozen=True, kw_only=True):
 class Upstream(Section, frozen=True, kw_only=True):
     """A place that answers lines.
 
-    `models` lists what it serves; left out, its own `/models` is asked, and a server without one is taken to serve any model. Shell
-    patterns (`qwen*`) are allowed. `aliases` maps the name in a line to the name sent. `weight` decides who is
-    offered a line first when several upstreams of one model are free.
+    `models` lists what it serves; left out, its own `/models` is asked, and a server without one is taken to
+    serve any model. Shell patterns (`qwen*`) are allowed. `aliases` maps the name in a line to the name sent.
+    `weight` decides who is offered a line first when several upstreams of one model are free.
     """
 
     url: str
@@ -107,8 +98,9 @@ def load(
 ) -> Settings:
     """The settings in force.
 
-    `file` is the configuration file asked for; when None, `BULKRATE_CONFIG` or a `bulkrate.toml` in `cwd` is used if there is one.
-    `flags` has the shape of the TOML file, plus `upstream` (a list of URLs) and `upstream_key`. Raises `ConfigError`.
+    `file` is the configuration file asked for; when None, `BULKRATE_CONFIG` or a `bulkrate.toml` in `cwd` is
+    used if there is one. `flags` has the shape of the TOML file, plus `upstream` (a list of URLs) and
+    `upstream_key`. Raises `ConfigError`.
     """
     merged: dict[str, Any] = {}
     environment = _from_environment(environ)
@@ -168,7 +160,7 @@ def _expand_upstreams(layer: dict[str, Any]) -> dict[str, Any]:
     return layer | {"upstreams": upstreams}
 
 
-def _refuse_unknown(shape: type[Section], given: Any, source: str, path: tuple[str, ...]) -> None:
+def _refuse_unknown(shape: type[msgspec.Struct], given: Any, source: str, path: tuple[str, ...]) -> None:
     """Raise for the first key that `shape` does not have, naming the nearest that it has."""
     if not isinstance(given, dict):
         return
@@ -181,7 +173,7 @@ def _refuse_unknown(shape: type[Section], given: Any, source: str, path: tuple[s
                 f"did you mean {'.'.join((*path, near[0]))!r}?" if near else f"known are {', '.join(known)}"
             )
             raise ConfigError(f"{source}: unknown setting {where!r}; {hint}")
-        if isinstance(known[key], type) and issubclass(known[key], Section):
+        if isinstance(known[key], type) and issubclass(known[key], msgspec.Struct):
             _refuse_unknown(known[key], value, source, (*path, key))
         elif key == "upstreams" and isinstance(value, dict):
             for name, upstream in value.items():

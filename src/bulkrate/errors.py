@@ -19,7 +19,8 @@
         ├── BlobMissing           there are no bytes under this key
         └── NoSpace               the disk is full
 
-Foreign exceptions are translated where they enter and keep their cause. No message carries a prompt or an answer.
+Foreign exceptions are translated where they enter and keep their cause. No message carries a prompt or an
+answer.
 """
 
 from __future__ import annotations

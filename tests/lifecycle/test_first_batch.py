@@ -17,7 +17,11 @@ def test_every_line_is_answered_under_its_custom_id(client: OpenAI) -> None:
     batch = wait_until_ended(client, batch.id)
 
     assert batch.status == "completed"
-    assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (200, 200, 0)
+    assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (
+        200,
+        200,
+        0,
+    )
     assert batch.error_file_id is None
     assert batch.metadata == {"run": "first"}
     answers = lines_of(client, batch.output_file_id)

@@ -27,7 +27,9 @@ _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 class Process:
     """A `bulkrate` command that says on standard error where it listens."""
 
-    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+    def __init__(
+        self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("BULKRATE_")}
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "bulkrate", *arguments],

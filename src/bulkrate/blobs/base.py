@@ -1,6 +1,7 @@
 """The seam to where bytes are kept.
 
-Keys are relative paths of our own making (`files/file-…`, `batches/batch_…/7.output`), never a caller's words.
+Keys are relative paths of our own making (`files/file-…`, `batches/batch_…/7.output`), never a caller's
+words.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Bytes on a local disk.
 
-A blob is written beside its place and renamed into it, so a reader never sees half of one. What is reported as
-kept has been synced, its folder entry too.
+A blob is written beside its place and renamed into it, so a reader never sees half of one. What is reported
+as kept has been synced, its folder entry too.
 """
 
 from __future__ import annotations

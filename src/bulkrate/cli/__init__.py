@@ -35,7 +35,10 @@ def _about(
 
 
 def main() -> None:
-    """The `bulkrate` command. An error of ours is one line on standard error and an exit code, never a traceback."""
+    """The `bulkrate` command.
+
+    An error of ours is one line on standard error and an exit code, never a traceback.
+    """
     try:
         app()
     except BulkrateError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 from pathlib import Path
@@ -15,6 +14,7 @@ from bulkrate import __version__, config
 from bulkrate.config import Settings
 from bulkrate.engine import Engine
 from bulkrate.engine.context import Context, close_context, open_context
+from bulkrate.engine.keys import is_loopback
 from bulkrate.engine.supervise import children, owned, start_afresh
 from bulkrate.errors import ConfigError
 from bulkrate.server.app import create_app
@@ -56,8 +56,8 @@ def serve(
 ) -> None:
     """Serve OpenAI's Files, Uploads and Batches API, and run the lines of batches on the upstreams.
 
-    Point any OpenAI SDK at http://HOST:PORT/v1. Stop with Ctrl-C or SIGTERM: what is in flight lands, nothing is lost, and the next start goes on
-    where this one stopped.
+    Point any OpenAI SDK at http://HOST:PORT/v1. Stop with Ctrl-C or SIGTERM: what is in flight lands, nothing
+    is lost, and the next start goes on where this one stopped.
 
         bulkrate serve --upstream http://localhost:8000/v1
         bulkrate serve --upstream https://api.openai.com/v1 --upstream-key env:OPENAI_API_KEY
@@ -97,21 +97,12 @@ async def _serve(context: Context) -> None:
 def _refuse_open_door(context: Context) -> None:
     """Without keys anyone who can connect may read and send everything: then only this machine may connect."""
     host = context.settings.host
-    if _is_loopback(host) or context.store.keys.any_active():
+    if is_loopback(host) or context.store.keys.any_active():
         return
     raise ConfigError(
         f"no API key is configured, so the server may only listen on this machine, not on {host}; "
         f"make a key first: bulkrate keys create --data {context.settings.data}"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _greet(settings: Settings, address: str, *, guarded: bool) -> None:

@@ -28,7 +28,9 @@ def validate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the faults as JSON.")] = False,
 ) -> None:
-    """Check an input file as the server would: every fault with its line number. Exit code 0 if it is fit, 6 if not."""
+    """Check an input file as the server would: every fault with its line number. Exit code 0 if it is fit, 6
+    if not.
+    """
     if endpoint is not None and normal_path(endpoint) not in ENDPOINTS:
         raise ConfigError(f"--endpoint is {endpoint!r}; it may be {', '.join(ENDPOINTS)}")
     report = asyncio.run(check_file(file, endpoint=endpoint and normal_path(endpoint), models=model))

@@ -15,7 +15,10 @@ def with_model(body: bytes, model: str) -> bytes:
 
 
 def on_one_line(body: bytes) -> bytes:
-    """`body` without line breaks. In JSON they can only stand between tokens, so nothing but white space changes."""
+    """`body` without line breaks.
+
+    In JSON they can only stand between tokens, so nothing but white space changes.
+    """
     if b"\n" in body or b"\r" in body:
         return body.translate(_SPACES)
     return body

@@ -12,7 +12,9 @@ _MARGIN_S_MAX = 60.0
 
 
 def window_s(text: str) -> int | None:
-    """The seconds that `24h`, `90m` or `7d` stand for; None when it is no window from one hour to thirty days."""
+    """The seconds that `24h`, `90m` or `7d` stand for; None when it is no window from one hour to thirty
+    days.
+    """
     match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
     if match is None:
         return None

@@ -1,7 +1,8 @@
 """Finding a `custom_id` that stands twice among millions, in little memory.
 
-One pass marks each digest in a bit field; a digest that finds its bits already set *may* have been there before and is marked in a second
-field. Afterwards only the few lines whose digest is in the second field are compared, a bounded share at a time.
+One pass marks each digest in a bit field; a digest that finds its bits already set *may* have been there
+before and is marked in a second field. Afterwards only the few lines whose digest is in the second field are
+compared, a bounded share at a time.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ class DuplicateFinder:
             self._suspects += 1
 
     def duplicates(self, plan: Callable[[], Iterable[Planned]]) -> Iterator[tuple[Planned, int]]:
-        """Each line whose `custom_id` stood before, with the line where it first stood. Reads the `plan` again, in file order or not."""
+        """Each line whose `custom_id` stood before, with the line where it first stood.
+
+        Reads the `plan` again, in file order or not.
+        """
         if not self._suspects:
             return
         shares = 1 + self._suspects * 2 // _COMPARED_AT_ONCE

@@ -1,10 +1,12 @@
 """Is an upstream fit to be sent to, and if not, when to look again.
 
-    OK ──cannot be reached, refuses our key, or a probe fails──> OUT ──a probe succeeds──> TRIAL ──any answer──> OK
+    OK ──cannot be reached, refuses our key, or a probe fails──> OUT ──a probe succeeds──> TRIAL ──any
+    answer──> OK
                                                                   └──────── out again <─────┘
 
-While it is OUT no line is sent and no line pays for it; a cheap probe looks again at growing intervals. In TRIAL one line goes ahead.
-An upstream that answers its probe and fails lines all the same is not out: those failures are the lines' own.
+While it is OUT no line is sent and no line pays for it; a cheap probe looks again at growing intervals. In
+TRIAL one line goes ahead. An upstream that answers its probe and fails lines all the same is not out: those
+failures are the lines' own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The life of a batch.
 
-Every status a batch can have and every event that moves it are in this file. Nothing else in the package names an edge
-between two statuses, and one store method alone writes one.
+Every status a batch can have and every event that moves it are in this file. Nothing else in the package
+names an edge between two statuses, and one store method alone writes one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from bulkrate.errors import IllegalTransition
 class Status(StrEnum):
     """OpenAI's eight statuses. There is never a ninth: clients in stricter languages break on one."""
 
-    #: Created; **admit** checks the file and writes the plan. If it dies, the next clerk starts the pass again.
+    #: Created; **admit** checks the file and writes the plan. If it dies, the next clerk starts the pass
+    #: again.
     VALIDATING = "validating"
     #: The input was rejected; nothing ran.
     FAILED = "failed"

@@ -1,7 +1,7 @@
 """Cutting a stream of bytes into lines, and saying where each one stands.
 
-Line numbers count every physical line from 1, as an editor does; offsets are bytes from the start of the file. A byte order mark,
-blank lines, CRLF and a missing final newline are all fine.
+Line numbers count every physical line from 1, as an editor does; offsets are bytes from the start of the
+file. A byte order mark, blank lines, CRLF and a missing final newline are all fine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class RawLine:
-    """A line that is not blank. `data` is None when it is longer than the limit; `length` is known all the same."""
+    """A line that is not blank.
+
+    `data` is None when it is longer than the limit; `length` is known all the same.
+    """
 
     number: int
     offset: int

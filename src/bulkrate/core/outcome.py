@@ -67,7 +67,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The attempt failed for now. `answer` is what the upstream said, if it said something; `detail` is in our words."""
+    """The attempt failed for now.
+
+    `answer` is what the upstream said, if it said something; `detail` is in our words.
+    """
 
     failure: Failure
     detail: str
@@ -82,7 +85,10 @@ _BUSY = {429, 503}
 
 
 def judge(answer: Answer, usage_of: Callable[[bytes], Usage]) -> Outcome:  # noqa: PLR0911  # cases read best so
-    """What an HTTP answer means for its line. `usage_of` reads the usage of a body and raises ValueError if it is not JSON."""
+    """What an HTTP answer means for its line.
+
+    `usage_of` reads the usage of a body and raises ValueError if it is not JSON.
+    """
     status = answer.status
     if 200 <= status < 300:
         try:

@@ -1,8 +1,8 @@
 """The two compact indexes of a batch, and the set of its finished lines.
 
-The **plan** says where each line stands in the input; one fixed record a line, grouped by model into shards. The **ledger** says what became
-of each line and where its answer stands in the log; one fixed record per outcome, in the order of the outcomes. Neither is
-ever a row in a database.
+The **plan** says where each line stands in the input; one fixed record a line, grouped by model into shards.
+The **ledger** says what became of each line and where its answer stands in the log; one fixed record per
+outcome, in the order of the outcomes. Neither is ever a row in a database.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ SETTLED_BYTES = _SETTLED.size
 def digest_of(custom_id: str) -> int:
     """64 bits that stand for a `custom_id`.
 
-    Two different ids among ten million share them once in 370,000 such files. They would be reported as duplicates.
+    Two different ids among ten million share them once in 370,000 such files. They would be reported as
+    duplicates.
     """
     return int.from_bytes(
         hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"

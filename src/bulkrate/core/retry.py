@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from bulkrate.config import Retry
+import msgspec
+
 from bulkrate.core.outcome import Failed
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a line that failed for now is tried again."""
+
+    attempts_max: int = 6
+    backoff_s_min: float = 0.5
+    backoff_s_max: float = 60.0
+    #: A longer `Retry-After` is cut to this, so that a confused upstream cannot park a batch for days.
+    retry_after_s_max: float = 3_600.0
 
 
 def may_try_again(failed: Failed, attempts: int, retry: Retry) -> bool:
@@ -17,8 +28,8 @@ def may_try_again(failed: Failed, attempts: int, retry: Retry) -> bool:
 def wait_s(tries: int, retry: Retry, *, jitter: float, retry_after_s: float | None = None) -> float:
     """Seconds until the next try after `tries` failures. `jitter` is in [0, 1).
 
-    Full jitter: anywhere between nothing and the doubled backoff, so that lines that failed together do not return together. An
-    upstream's own `Retry-After` is kept to, and spread by a tenth for the same reason.
+    Full jitter: anywhere between nothing and the doubled backoff, so that lines that failed together do not
+    return together. An upstream's own `Retry-After` is kept to, and spread by a tenth for the same reason.
     """
     if retry_after_s is not None:
         return min(retry_after_s, retry.retry_after_s_max) * (1 + jitter / 10)

@@ -1,6 +1,7 @@
 """Whose turn it is: the lane with the fewest lines in flight.
 
-Equal shares of the slots, whatever the size of a batch and the length of its answers. Among equals, whoever waited longest.
+Equal shares of the slots, whatever the size of a batch and the length of its answers. Among equals, whoever
+waited longest.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ L = TypeVar("L")
 
 
 class Turns(Generic[L]):
-    """Lanes in the order of their turn. A lane is offered while it is `enter`ed; `ready` says whether it has a line now."""
+    """Lanes in the order of their turn.
+
+    A lane is offered while it is `enter`ed; `ready` says whether it has a line now.
+    """
 
     def __init__(self, in_flight: Callable[[L], int], ready: Callable[[L], bool]) -> None:
         self._in_flight = in_flight

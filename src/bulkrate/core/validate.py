@@ -1,7 +1,8 @@
 """Is this line fit to be sent? Every fault is found, with its code, its field and its line.
 
-The codes are OpenAI's own where they are known. A line without the envelope of `custom_id`, `method`, `url` and `body` is taken as a plain request
-body: its `custom_id` is then the line number and its `url` the batch's endpoint.
+The codes are OpenAI's own where they are known. A line without the envelope of `custom_id`, `method`, `url`
+and `body` is taken as a plain request body: its `custom_id` is then the line number and its `url` the batch's
+endpoint.
 """
 
 from __future__ import annotations
@@ -249,8 +250,9 @@ class _Pairs(list[tuple[str, Any]]):
 def _repeated_key(data: bytes) -> str | None:
     """A key that decides about the request and stands twice in its object.
 
-    Reading every line with all its keys would cost five times as much as all other checks, so only a line in which such a word appears twice
-    at all is read again. A key spelled with escapes slips through; the last one then counts, as in most readers.
+    Reading every line with all its keys would cost five times as much as all other checks, so only a line in
+    which such a word appears twice at all is read again. A key spelled with escapes slips through; the last
+    one then counts, as in most readers.
     """
     if all(data.count(word) < 2 for word in _WATCHED):
         return None

@@ -1,7 +1,7 @@
 """How many attempts may be in flight at one upstream.
 
-The configured maximum, cut when the upstream says that it is busy and grown back while it is not: one cut per episode, since all
-answers to one overload say the same thing.
+The configured maximum, cut when the upstream says that it is busy and grown back while it is not: one cut per
+episode, since all answers to one overload say the same thing.
 """
 
 from __future__ import annotations

@@ -27,7 +27,10 @@ class Load(Protocol):
     endpoint: str
 
     def take(self) -> Work | None:
-        """The next line that has not been sent, or None when there is none. Cheap: the body is asked for separately."""
+        """The next line that has not been sent, or None when there is none.
+
+        Cheap: the body is asked for separately.
+        """
 
     def body(self, work: Work) -> bytes:
         """The request body of a line."""

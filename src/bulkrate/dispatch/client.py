@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 from pyreqwest.client import Client as HttpClient
 from pyreqwest.client import ClientBuilder
-from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
 from pyreqwest.response import Response
 
 from bulkrate import __version__
@@ -36,7 +36,10 @@ class Client:
         self._http = _build(upstream)
 
     async def post(self, path: str, body: bytes) -> Answer:
-        """The answer to `body` at `path` (`/v1/…`, of which the upstream's URL stands for the `/v1`). Raises `AttemptError`."""
+        """The answer to `body` at `path` (`/v1/…`, of which the upstream's URL stands for the `/v1`).
+
+        Raises `AttemptError`.
+        """
         url = self._url + path.removeprefix("/v1")
         request = self._http.post(url).body_bytes(body).build_streamed()
         try:
@@ -52,7 +55,9 @@ class Client:
             raise AttemptError(self._translate(cause)) from cause
 
     async def models(self) -> list[str] | None:
-        """What the upstream says it serves; None when it has no such list. Raises `AttemptError` when it is out."""
+        """What the upstream says it serves; None when it has no such list. Raises `AttemptError` when it is
+        out.
+        """
         request = self._http.get(self._url + "/models").timeout(timedelta(seconds=_PROBE_TIMEOUT_S))
         try:
             response = await request.build().send()
@@ -91,14 +96,25 @@ class Client:
         return b"".join(chunks)
 
     def _translate(self, cause: PyreqwestError) -> Failed:
-        """Most specific first. The library's own words may hold the URL, and so a key in it; ours do not."""
-        if isinstance(cause, ConnectError | ConnectTimeoutError):
+        """What went wrong, in our words: the library's may hold the URL, and so a key in it."""
+        if _never_connected(cause):
             return Failed(Failure.UNREACHABLE, f"no connection to {self._url}")
         if isinstance(cause, RequestTimeoutError):
             return Failed(Failure.TIMED_OUT, f"no answer within {self._timeout_s:g} s")
         return Failed(
             Failure.LOST, f"the connection was lost before the whole answer came ({type(cause).__name__})"
         )
+
+
+def _never_connected(cause: PyreqwestError) -> bool:
+    """Whether nothing was sent.
+
+    The class does not tell: `ConnectError` is also raised for a server that hangs up before it answers, and
+    `ConnectTimeoutError` for one that is connected but silent. The chain of causes does.
+    """
+    if not isinstance(cause, DetailedPyreqwestError):
+        return False
+    return any("error (connect)" in found["message"].lower() for found in cause.details["causes"] or ())
 
 
 def _build(upstream: Upstream) -> HttpClient:
@@ -112,7 +128,8 @@ def _build(upstream: Upstream) -> HttpClient:
         .timeout(timedelta(seconds=upstream.timeout_s))
         .connect_timeout(timedelta(seconds=upstream.connect_timeout_s))
         .pool_max_idle_per_host(upstream.max_in_flight)
-        # A server that closes idle connections does so after 5 s or more; ours go first, and no POST runs into a closed one.
+        # A server that closes idle connections does so after 5 s or more; ours go first, and no POST runs
+        # into a closed one.
         .pool_idle_timeout(timedelta(seconds=4))
         .follow_redirects(False)
         .build()

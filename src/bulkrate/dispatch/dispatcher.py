@@ -1,7 +1,7 @@
 """Hands the lines of many loads to many upstreams.
 
-An upstream pulls when it has room; nothing is pushed onto one that is busy or out, so several upstreams of one model share the work by
-their speed.
+An upstream pulls when it has room; nothing is pushed onto one that is busy or out, so several upstreams of
+one model share the work by their speed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _REFUSED_AT_ONCE = 500
 
 
 class Dispatcher:
-    """The drivers of one worker and the lanes they pull from. `on_news` is told when an upstream's state changed."""
+    """The drivers of one worker and the lanes they pull from.
+
+    `on_news` is told when an upstream's state changed.
+    """
 
     def __init__(self, settings: Settings, *, on_news: Callable[[Driver], None]) -> None:
         self._lanes: dict[int, Lane] = {}
@@ -112,7 +115,9 @@ class Dispatcher:
                 self._offer(lane)
 
     def _refuse(self, lane: Lane) -> None:
-        """Every upstream has told what it serves, and none serves this: answer each line as an upstream would."""
+        """Every upstream has told what it serves, and none serves this: answer each line as an upstream
+        would.
+        """
         task = asyncio.get_running_loop().create_task(self._refuse_all(lane))
         self._refusals.add(task)
         task.add_done_callback(self._refusals.discard)

@@ -6,12 +6,12 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from bulkrate.config import Retry, Upstream
+from bulkrate.config import Upstream
 from bulkrate.core.body import with_model
 from bulkrate.core.health import SUSPICIOUS_FAILURES, Health, State
 from bulkrate.core.models import ANY, Catalogue
 from bulkrate.core.outcome import Answered, Failed, Failure, Outcome, Refused, judge
-from bulkrate.core.retry import may_try_again, wait_s
+from bulkrate.core.retry import Retry, may_try_again, wait_s
 from bulkrate.core.turns import Turns
 from bulkrate.core.window import Window
 from bulkrate.dispatch.base import Work
@@ -29,8 +29,8 @@ _LATENCY_WEIGHT = 0.1
 class Driver:
     """Pulls lines for one upstream from the lanes it can serve.
 
-    `on_news` is called whenever what is known of the upstream changes; `on_return` when a lane has a line again that
-    another upstream might take.
+    `on_news` is called whenever what is known of the upstream changes; `on_return` when a lane has a line
+    again that another upstream might take.
     """
 
     def __init__(

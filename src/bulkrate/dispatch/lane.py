@@ -7,7 +7,8 @@ from collections import deque
 from bulkrate.core.outcome import Outcome
 from bulkrate.dispatch.base import Load, Work
 
-# Lines that failed for now wait in memory (some 100 bytes each). With so many of them, finish those before taking new ones.
+# Lines that failed for now wait in memory (some 100 bytes each). With so many of them, finish those before
+# taking new ones.
 _RETRIES_MAX = 10_000
 
 

@@ -1,7 +1,7 @@
 """What one can do with a file and a batch, and the loops that move them on.
 
-`Engine` is the door for the server and for anyone who embeds bulkrate; the loops are one verb a file: `admit`, `send`,
-`finish`, `sweep`, `notify`. The engine knows no HTTP server and prints nothing.
+`Engine` is the door for the server and for anyone who embeds bulkrate; the loops are one verb a file:
+`admit`, `send`, `finish`, `sweep`, `notify`. The engine knows no HTTP server and prints nothing.
 """
 
 from bulkrate.engine.content import Content

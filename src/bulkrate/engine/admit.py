@@ -1,7 +1,7 @@
 """**admit**: read a new batch's input once, check every line, and write the plan.
 
-The plan says for each fit line where it stands, grouped by model into shards. Nothing is sent before the whole file has been
-read, because one bad line rejects the batch unless it asks to isolate such lines.
+The plan says for each fit line where it stands, grouped by model into shards. Nothing is sent before the
+whole file has been read, because one bad line rejects the batch unless it asks to isolate such lines.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Admitter:
     async def admit(self, batch: BatchRecord) -> None:
         """Take a batch from `validating` to `in_progress`, or to `failed`.
 
-        A batch that was cancelled before its lines were known gets its plan too, so that each line can be accounted for.
+        A batch that was cancelled before its lines were known gets its plan too, so that each line can be
+        accounted for.
         """
         context = self._context
         file = await context.ask(
@@ -118,7 +119,9 @@ class Admitter:
         )
 
     async def _catalogues(self) -> list[Catalogue]:
-        """What the upstreams serve, as far as the senders know; at the very start their first word is waited for."""
+        """What the upstreams serve, as far as the senders know; at the very start their first word is waited
+        for.
+        """
         context = self._context
         deadline = context.clock() + _FIRST_WORD_S
         while True:

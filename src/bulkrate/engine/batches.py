@@ -39,8 +39,9 @@ class Batches:
     ) -> Batch:
         """Begin a batch; what is wrong with its input is told later, by the batch itself.
 
-        Asked again with the same `idempotency_key`, returns the first batch. `fresh_input` says that the input was uploaded by the same
-        request, so that its id is another each time. Raises `InvalidRequest`, and `Unprocessable` when the key stood for another request.
+        Asked again with the same `idempotency_key`, returns the first batch. `fresh_input` says that the
+        input was uploaded by the same request, so that its id is another each time. Raises `InvalidRequest`,
+        and `Unprocessable` when the key stood for another request.
         """
         endpoint = _endpoint(ask.endpoint)
         seconds = _window(ask.completion_window)
@@ -74,8 +75,9 @@ class Batches:
     async def retry(self, project: str, batch_id: str, *, idempotency_key: str | None = None) -> Batch:
         """A new batch with just the lines of an ended one that have no answer.
 
-        It reads the same input file; lines that any batch of the family answered are left out. Raises `NotFound`, `Conflict` while another
-        batch of the family runs, `InvalidRequest` when nothing is left to do.
+        It reads the same input file; lines that any batch of the family answered are left out. Raises
+        `NotFound`, `Conflict` while another batch of the family runs, `InvalidRequest` when nothing is left
+        to do.
         """
         _check_key(idempotency_key)
         store = self._context.store
@@ -127,7 +129,10 @@ class Batches:
         )
 
     async def cancel(self, project: str, batch_id: str) -> Batch:
-        """Stop a batch; what is in flight lands, what was finished is kept. Raises `NotFound`, `Conflict` for one that has ended."""
+        """Stop a batch; what is in flight lands, what was finished is kept.
+
+        Raises `NotFound`, `Conflict` for one that has ended.
+        """
         record = await self._find(project, batch_id)
         if record.state in {Status.CANCELLING, Status.CANCELLED}:
             return await self._view(record)
@@ -149,7 +154,10 @@ class Batches:
         return await self._view(cast(BatchRecord, moved))
 
     async def stream(self, project: str, batch_id: str, stream: str, *, order: str | None = None) -> Content:
-        """The `output` or `errors` so far. What was read once keeps its offset. Raises `NotFound`, `Conflict`."""
+        """The `output` or `errors` so far.
+
+        What was read once keeps its offset. Raises `NotFound`, `Conflict`.
+        """
         record = await self._find(project, batch_id)
         extents = await self._context.ask(self._context.store.work.extents, record.id)
         filename = f"{record.id}_{stream}.jsonl"

@@ -1,7 +1,7 @@
 """Bells between processes: ring one, and the loop that waits for it goes round at once.
 
-A bell only saves waiting. Every loop also goes round by itself every `timing.poll_s`, so a lost ring costs that much and
-nothing is ever lost by it.
+A bell only saves waiting. Every loop also goes round by itself every `timing.poll_s`, so a lost ring costs
+that much and nothing is ever lost by it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class Waiter:
 
 @dataclass(frozen=True, kw_only=True)
 class Bells:
-    """One bell per role: the `clerk` admits, finishes and sweeps; the `sender` sends; the `host` serves and waits for ends."""
+    """One bell per role: the `clerk` admits, finishes and sweeps; the `sender` sends; the `host` serves and
+    waits for ends.
+    """
 
     clerk: Bell = field(default_factory=Bell.new)
     sender: Bell = field(default_factory=Bell.new)

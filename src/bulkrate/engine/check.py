@@ -13,7 +13,6 @@ from bulkrate.config import Limits
 from bulkrate.core.lines import LineCutter
 from bulkrate.core.models import ANY, Catalogue
 from bulkrate.core.plan import LineSet
-from bulkrate.core.validate import Request
 from bulkrate.engine.reading import Reading, checker_for
 from bulkrate.errors import BlobError, InvalidRequest
 from bulkrate.providers.endpoints import ENDPOINTS, normal_path
@@ -22,6 +21,10 @@ from bulkrate.wire.batches import BatchFault
 
 _HEAD_BYTES = 1 << 20
 _DEFAULT_ENDPOINT = "/v1/chat/completions"
+
+
+class _Addressed(msgspec.Struct):
+    url: str
 
 
 class FileReport(Shape, frozen=True, kw_only=True):
@@ -77,10 +80,10 @@ def _endpoint_of(source: LocalReader) -> str:
     cutter = LineCutter(_HEAD_BYTES)
     for line in (*cutter.feed(source.read_at(0, _HEAD_BYTES)), *cutter.finish()):
         try:
-            request = msgspec.json.decode(line.data or b"", type=Request)
-            url = normal_path(msgspec.json.decode(bytes(request.url), type=str)) if not request.plain else ""
-        except (msgspec.DecodeError, TypeError, RecursionError):
+            request = msgspec.json.decode(line.data or b"", type=_Addressed)
+        except (msgspec.DecodeError, RecursionError):
             continue
+        url = normal_path(request.url)
         if url in ENDPOINTS:
             return url
     return _DEFAULT_ENDPOINT

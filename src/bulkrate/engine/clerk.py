@@ -1,4 +1,6 @@
-"""The clerk: admits, finishes, sweeps and notifies, in a process of its own so that neither HTTP nor sending waits for it."""
+"""The clerk: admits, finishes, sweeps and notifies, in a process of its own so that neither HTTP nor sending
+waits for it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from bulkrate.store.records import BatchRecord
 from bulkrate.telemetry import log_event
 
 ROLE = "clerk"
-# Batches read side by side; each holds a slice of its file, one line and its bit fields (40 MB at ten million lines).
+# Batches read side by side; each holds a slice of its file, one line and its bit fields (40 MB at ten million
+# lines).
 _ADMITTED_AT_ONCE = 16
 _TROUBLE_WAIT_S = 1.0
 _NOTIFY_S_MAX = 5.0
@@ -106,12 +109,12 @@ class Clerk:
         while True:
             wait_s = _NOTIFY_S_MAX
             try:
+                self._new_events.clear()
                 due = await self._notifier.run_once()
                 if due is not None:
                     wait_s = min(max(due - self._context.clock(), 0.05), _NOTIFY_S_MAX)
             except StoreError as error:
                 await self._in_trouble(error)
-            self._new_events.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._new_events.wait()

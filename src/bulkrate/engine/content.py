@@ -23,7 +23,10 @@ _LINES_AT_ONCE = 1_000
 
 
 class Content(Protocol):
-    """Bytes that can be read from anywhere. `complete` is False while a running batch may still add to them."""
+    """Bytes that can be read from anywhere.
+
+    `complete` is False while a running batch may still add to them.
+    """
 
     size: int
     filename: str
@@ -95,7 +98,8 @@ _PLACE = struct.Struct("<IQI")
 class InputOrderedOutput:
     """The output of an ended batch, line by line in the order of the input.
 
-    An index of 16 bytes a line is built in a temporary file, so that memory stays flat for any number of lines.
+    An index of 16 bytes a line is built in a temporary file, so that memory stays flat for any number of
+    lines.
     """
 
     complete = True

@@ -42,7 +42,8 @@ def open_context(settings: Settings, *, bells: Bells | None = None) -> Context:
     """Open the data folder that `settings.data` names, creating it at first use. Raises `ConfigError`."""
     data = Path(settings.data)
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        # Prompts, answers and signing secrets lie here: nobody else's business.
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as cause:
         raise ConfigError(
             f"the data folder {data} cannot be created: {cause.strerror}; name another with --data"

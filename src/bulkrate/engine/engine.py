@@ -26,7 +26,10 @@ _FREE_BYTES_MIN = 64 << 20
 
 
 class Engine:
-    """Everything that can be asked for. The work itself is done by the clerk and the sender, in processes of their own."""
+    """Everything that can be asked for.
+
+    The work itself is done by the clerk and the sender, in processes of their own.
+    """
 
     def __init__(self, context: Context) -> None:
         self.settings: Settings = context.settings

@@ -23,7 +23,8 @@ from bulkrate.wire.files import (
     FileDeleted,
 )
 
-#: How long an input file and the files of an ended batch are kept unless the caller says otherwise, as at OpenAI.
+#: How long an input file and the files of an ended batch are kept unless the caller says otherwise, as at
+#: OpenAI.
 RETENTION_S = 30 * 86_400
 # The start of an upload that is kept in memory, to see whether its first line is JSON.
 _HEAD_BYTES = 1 << 20
@@ -157,7 +158,10 @@ class Files:
         return FileDeleted(id=file_id)
 
     async def content(self, project: str, file_id: str, *, order: str | None = None) -> Content:
-        """The bytes of a file; `order="input"` puts an output file into the order of its input. Raises `NotFound`."""
+        """The bytes of a file; `order="input"` puts an output file into the order of its input.
+
+        Raises `NotFound`.
+        """
         record = await self._find(project, file_id)
         blobs = self._context.blobs
         if record.blob is not None:
@@ -229,7 +233,9 @@ def check_expiry(expires_after: ExpiresAfter | None, param: str = "expires_after
 
 
 def _check_batch_input(filename: str, incoming: Incoming) -> None:
-    """What OpenAI checks at upload: the ending, and that the first line is JSON. Everything else waits for the batch."""
+    """What OpenAI checks at upload: the ending, and that the first line is JSON. Everything else waits for
+    the batch.
+    """
     stem, dot, ending = filename.rpartition(".")
     wrong_ending = bool(dot and stem) and ending.lower() not in {"jsonl", "ndjson"}
     first, newline, _ = incoming.head.removeprefix(BOM).lstrip().partition(b"\n")

@@ -1,7 +1,8 @@
 """**finish**: make the last account of a batch and let its files appear.
 
-When no line will be sent any more, each line that never ran gets its own error line, and the output and error file come into being
-as the list of what was committed. Nothing is copied. Dying half-way costs nothing: what was accounted for stays, the rest is found again.
+When no line will be sent any more, each line that never ran gets its own error line, and the output and error
+file come into being as the list of what was committed. Nothing is copied. Dying half-way costs nothing: what
+was accounted for stays, the rest is found again.
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ from bulkrate.wire.batches import LinePair
 
 
 def find_line(context: Context, batch: BatchRecord, custom_id: str) -> LinePair | None:
-    """The request and, if there is one, the result. Searches the compact indexes, never the data. Raises `BlobMissing`."""
+    """The request and, if there is one, the result.
+
+    Searches the compact indexes, never the data. Raises `BlobMissing`.
+    """
     store, blobs = context.store, context.blobs
     planned = _find_in_plans(
         blobs, [shard.plan for shard in store.work.shards(batch.id)], digest_of(custom_id)

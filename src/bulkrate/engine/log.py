@@ -1,7 +1,7 @@
 """The result log: outcomes gather in memory, become durable in groups, and count once committed.
 
-Each worker appends to files of its own (its epoch is in their names), so a late twin can never spoil what another has
-written. What lies behind the committed end of a log does not exist.
+Each worker appends to files of its own (its epoch is in their names), so a late twin can never spoil what
+another has written. What lies behind the committed end of a log does not exist.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from bulkrate.providers.usage import Usage
 from bulkrate.store import Store
 from bulkrate.store.records import BatchCommit, Extent, LogEnds, ShardNews
 
-# Syncs wait for the disk, not for the processor; a few at once are several times faster with many small batches.
+# Syncs wait for the disk, not for the processor; a few at once are several times faster with many small
+# batches.
 _WRITERS = 4
 _READ_BYTES = 1 << 20
 
@@ -117,7 +118,10 @@ class LogWriter:
             pass
 
     def commit(self, groups: Sequence[Group], *, now: float, lease_s: float) -> None:
-        """Write, then let all of it count. Raises `Fenced`, `NoSpace`, `BlobError`, `StoreError`; then nothing counts yet."""
+        """Write, then let all of it count.
+
+        Raises `Fenced`, `NoSpace`, `BlobError`, `StoreError`; then nothing counts yet.
+        """
         self.write(groups)
         reach("commit.written")
         self._store.work.commit(self._epoch, [group.commit for group in groups], now=now, lease_s=lease_s)

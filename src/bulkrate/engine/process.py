@@ -2,9 +2,9 @@
 
     python -m bulkrate.engine.process ROLE FD,FD,FD,FD,FD,FD
 
-The settings come as one line of JSON on standard input, so that no secret shows in a process list. Standard input then stays open as a lifeline: at its
-end the parent has died, and so does the child, at once and without cleaning up. That is no different from a power cut, which the
-engine survives anyway.
+The settings come as one line of JSON on standard input, so that no secret shows in a process list. Standard
+input then stays open as a lifeline: at its end the parent has died, and so does the child, at once and
+without cleaning up. That is no different from a power cut, which the engine survives anyway.
 """
 
 from __future__ import annotations

@@ -103,7 +103,8 @@ class Reading:
         self.isolates = isolates
         self.faults: list[Fault] = []
         self.faults_left_out = 0
-        #: Bad lines told of in the error file, and how many of them stand in the plan all the same (duplicates).
+        #: Bad lines told of in the error file, and how many of them stand in the plan all the same
+        #: (duplicates).
         self.isolated = 0
         self.struck = 0
         #: What the error log says of the bad lines so far: durable, to be counted with the plan.

@@ -35,8 +35,9 @@ class Runner:
     async def run(self, project: str, ask: RunRequests) -> RunAnswers:
         """Answer a list of requests; each item of the reply is an output line or an error line.
 
-        Being cancelled cancels the batch. Raises `InvalidRequest` for no or too many requests, `Unavailable` when the answers
-        take longer than `limits.run_wait_s_max`; the batch then goes on and can be fetched by its id.
+        Being cancelled cancels the batch. Raises `InvalidRequest` for no or too many requests, `Unavailable`
+        when the answers take longer than `limits.run_wait_s_max`; the batch then goes on and can be fetched
+        by its id.
         """
         limits = self._context.settings.limits
         if not 1 <= len(ask.requests) <= limits.run_requests_max:

@@ -1,7 +1,8 @@
 """**send**: a worker claims shards, sends their lines, and commits what comes back.
 
-What is not committed did not happen: a worker that dies costs the lines in flight and those answered since its last commit, and
-nothing else. A worker that was declared dead finds out at its next commit (`Fenced`) and ends.
+What is not committed did not happen: a worker that dies costs the lines in flight and those answered since
+its last commit, and nothing else. A worker that was declared dead finds out at its next commit (`Fenced`) and
+ends.
 """
 
 from __future__ import annotations
@@ -161,7 +162,9 @@ class Sender:
         return _Batch(BatchLog(batch_id, ends), finished)
 
     async def _close_stopped(self) -> None:
-        """Stop sending the lines of batches that are cancelled or late; let go of what has landed or waited long enough."""
+        """Stop sending the lines of batches that are cancelled or late; let go of what has landed or waited
+        long enough.
+        """
         if not self._batches:
             return
         statuses = await self._context.ask(self._context.store.batches.statuses, list(self._batches))

@@ -29,7 +29,7 @@ _STOP_S_MORE = 10.0
 @contextmanager
 def owned(data: Path) -> Iterator[None]:
     """Own a data folder: two servers on one folder would each think the other dead. Raises `ConfigError`."""
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (data / "lock").open("a+", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,7 +47,9 @@ def owned(data: Path) -> Iterator[None]:
 
 
 def start_afresh(context: Context) -> None:
-    """Whoever worked in this folder before is dead, since we own it now: free what they held, remove their scraps."""
+    """Whoever worked in this folder before is dead, since we own it now: free what they held, remove their
+    scraps.
+    """
     context.store.work.bury_all()
     context.store.upstreams.forget_all()
     context.blobs.clean()

@@ -1,4 +1,7 @@
-"""**sweep**: what time does by itself. Windows close, leases lapse, files and uploads expire, bytes that nobody needs go."""
+"""**sweep**: what time does by itself.
+
+Windows close, leases lapse, files and uploads expire, bytes that nobody needs go.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from bulkrate.errors import IllegalTransition
 from bulkrate.telemetry import log_event
 
 _AT_ONCE = 200
+# Ended webhook deliveries can be looked at for so long.
+_DELIVERIES_KEPT_S = 7 * 86_400
 
 
 class Sweeper:
@@ -25,6 +30,8 @@ class Sweeper:
         moved |= await self._bury_the_late()
         await self._end_uploads()
         await self._purge()
+        older_than = self._context.now() - _DELIVERIES_KEPT_S
+        await self._context.ask(self._context.store.webhooks.prune, older_than=older_than)
         return moved
 
     async def _close_windows(self) -> bool:

@@ -1,7 +1,7 @@
 """The eight endpoints a batch may be for, and what each needs in a body.
 
-After OpenAI's OpenAPI document: `required` are the fields without which the live endpoint refuses, `model_required` is False where
-the model may be left to the server.
+After OpenAI's OpenAPI document: `required` are the fields without which the live endpoint refuses,
+`model_required` is False where the model may be left to the server.
 """
 
 from __future__ import annotations

@@ -149,8 +149,9 @@ class BatchStore:
     ) -> bool:
         """Record the plan of a batch, and let it be sent if it is still wanted.
 
-        `isolated` holds the bad lines that were told of already. A batch that was cancelled meanwhile gets its plan too, so that
-        each of its lines can be accounted for. False when another clerk was faster. Raises `Fenced`.
+        `isolated` holds the bad lines that were told of already. A batch that was cancelled meanwhile gets
+        its plan too, so that each of its lines can be accounted for. False when another clerk was faster.
+        Raises `Fenced`.
         """
         batch_id = isolated.batch_id
         with self._db.write() as connection:
@@ -200,7 +201,10 @@ class BatchStore:
         now: int,
         event_id: str,
     ) -> Status | None:
-        """End a batch whose every line is accounted for, and let its files appear. None when it had ended before."""
+        """End a batch whose every line is accounted for, and let its files appear.
+
+        None when it had ended before.
+        """
         with self._db.write() as connection:
             row = _lock(connection, batch_id)
             if row is None:

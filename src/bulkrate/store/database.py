@@ -16,7 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from bulkrate.errors import StoreError
 from bulkrate.store.schema import SCHEMA_VERSION, about, metadata
 
-# A writer waits this long for another's commit. Commits take milliseconds; only a stuck process makes one wait longer.
+# A writer waits this long for another's commit. Commits take milliseconds; only a stuck process makes one
+# wait longer.
 BUSY_TIMEOUT_S = 10
 
 

@@ -86,8 +86,9 @@ class FileStore:
     def unreferenced(self, *, limit: int) -> list[FileRecord]:
         """Deleted files whose bytes nobody reads any more.
 
-        An input stays while one of its batches is live; an output or error file while its sibling is there, since both are cut
-        from the same logs, and while a batch of its family is live, since a retry reads which lines are answered.
+        An input stays while one of its batches is live; an output or error file while its sibling is there,
+        since both are cut from the same logs, and while a batch of its family is live, since a retry reads
+        which lines are answered.
         """
         sibling = files.alias()
         own = batches.alias()

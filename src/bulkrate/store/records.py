@@ -177,7 +177,8 @@ class ShardNews:
 class BatchCommit:
     """A group of outcomes of one batch that is durable in the logs and now shall count.
 
-    `since` and `until` are the ends of this worker's logs at the last commit and now; the counts are what came between.
+    `since` and `until` are the ends of this worker's logs at the last commit and now; the counts are what
+    came between.
     """
 
     batch_id: str
@@ -191,7 +192,10 @@ class BatchCommit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UpstreamRecord(Record):
-    """What the senders know of an upstream. `models` is JSON, null while unknown; `paused` says why, or is null."""
+    """What the senders know of an upstream.
+
+    `models` is JSON, null while unknown; `paused` says why, or is null.
+    """
 
     name: str
     models: bytes | None

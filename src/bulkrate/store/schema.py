@@ -1,7 +1,8 @@
 """The tables.
 
-A row per file, batch, shard and commit extent; never a row per line. Times are Unix seconds: whole ones where the API shows
-them, fractions where only we use them. `CHECK`s repeat what `core.lifecycle` says, so that a hand-made UPDATE cannot break it.
+A row per file, batch, shard and commit extent; never a row per line. Times are Unix seconds: whole ones where
+the API shows them, fractions where only we use them. `CHECK`s repeat what `core.lifecycle` says, so that a
+hand-made UPDATE cannot break it.
 """
 
 from __future__ import annotations
@@ -157,8 +158,8 @@ shards = Table(
     Index("shards_open", "done", "epoch"),
 )
 
-# What counts of the result logs, in the order in which it came to count. Reading the extents of a batch in order gives a
-# stream that only ever grows at its end, however many workers write.
+# What counts of the result logs, in the order in which it came to count. Reading the extents of a batch in
+# order gives a stream that only ever grows at its end, however many workers write.
 extents = Table(
     "extents",
     metadata,

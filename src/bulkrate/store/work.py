@@ -5,7 +5,8 @@ The rules of the lease:
 - Whoever writes results is enlisted under an epoch, a number that is never used again.
 - An epoch lives until its lease lapses or somebody who knows better buries it. The dead do not come back.
 - A shard belongs to one living epoch at a time; burying an epoch frees its shards.
-- A commit counts only if its epoch is alive in the same transaction. Otherwise it raises `Fenced` and nothing happened.
+- A commit counts only if its epoch is alive in the same transaction. Otherwise it raises `Fenced` and nothing
+  happened.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Page(Shape, Generic[T], frozen=True, kw_only=True):
     """One page of a list.
 
-    `has_more`, `first_id` and `last_id` are always sent: six SDKs page in five ways, and each needs another of them.
+    `has_more`, `first_id` and `last_id` are always sent: six SDKs page in five ways, and each needs another
+    of them.
     """
 
     data: list[T]

@@ -1,7 +1,7 @@
 """Batches: OpenAI's object and what is asked of it.
 
-Extensions are additional keys that SDKs pass through: `progress`, `on_invalid_line` and `retry_of`. Everything else is
-OpenAI's, key for key.
+Extensions are additional keys that SDKs pass through: `progress`, `on_invalid_line` and `retry_of`.
+Everything else is OpenAI's, key for key.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class BatchFaults(Shape, frozen=True, kw_only=True):
 
 
 class RequestCounts(Shape, frozen=True, kw_only=True):
-    """`completed` lines are in the output file; `failed` lines ran and failed. Lines that never ran are in neither."""
+    """`completed` lines are in the output file; `failed` lines ran and failed. Lines that never ran are in
+    neither.
+    """
 
     total: int = 0
     completed: int = 0
@@ -64,7 +66,8 @@ class Progress(Shape, frozen=True, kw_only=True):
     """How a running batch is getting on.
 
     `done` counts lines with an answer or an error; `lines_per_second` is measured over the last seconds;
-    `estimated_completion_at` is Unix seconds, null while unknown; `paused` says in words why nothing moves, or null.
+    `estimated_completion_at` is Unix seconds, null while unknown; `paused` says in words why nothing moves,
+    or null.
     """
 
     done: int = 0
@@ -107,8 +110,8 @@ class Batch(Shape, frozen=True, kw_only=True):
 class CreateBatch(Ask, frozen=True, kw_only=True):
     """Begin a batch. `metadata` is checked by hand, because OpenAI names the offending key.
 
-    `on_invalid_line` (extension): `"fail"` rejects the whole batch as OpenAI does, `"isolate"` writes bad lines to the error file
-    and runs the rest.
+    `on_invalid_line` (extension): `"fail"` rejects the whole batch as OpenAI does, `"isolate"` writes bad
+    lines to the error file and runs the rest.
     """
 
     input_file_id: str
@@ -120,7 +123,9 @@ class CreateBatch(Ask, frozen=True, kw_only=True):
 
 
 class RunRequests(Ask, frozen=True, kw_only=True):
-    """A small batch in one call: `requests` are plain bodies or whole input lines, answered in the same order."""
+    """A small batch in one call: `requests` are plain bodies or whole input lines, answered in the same
+    order.
+    """
 
     requests: list[msgspec.Raw]
     endpoint: str = "/v1/chat/completions"

@@ -16,7 +16,10 @@ def line_id(batch_id: str, line: int) -> str:
 
 
 def response_line(ident: str, custom_id: bytes, status: int, request_id: str, body: bytes) -> bytes:
-    """A line that an upstream answered, with success or with an HTTP error. `custom_id` and `body` are JSON."""
+    """A line that an upstream answered, with success or with an HTTP error.
+
+    `custom_id` and `body` are JSON.
+    """
     return (
         b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null}\n'
         % (

@@ -1,7 +1,7 @@
 """Webhook endpoints, and the events they are sent.
 
-The event is deliberately thin: the receiver fetches the batch. Types outside these four are never sent to an endpoint, because
-the Python SDK parses an unknown type into an unrelated class without an error.
+The event is deliberately thin: the receiver fetches the batch. Types outside these four are never sent to an
+endpoint, because the Python SDK parses an unknown type into an unrelated class without an error.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class EventTypeList(Shape, frozen=True, kw_only=True):
 class Delivery(Shape, frozen=True, kw_only=True):
     """One event on its way to one endpoint (extension).
 
-    `status` is `pending`, `delivered` or `abandoned`; `last_status_code` is null when the receiver was not reached, and
-    `last_error` then says why.
+    `status` is `pending`, `delivered` or `abandoned`; `last_status_code` is null when the receiver was not
+    reached, and `last_error` then says why.
     """
 
     id: str

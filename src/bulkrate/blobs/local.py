@@ -58,7 +58,7 @@ class LocalWriter:
             os.fsync(self._fd)
             self._close()
             self._place.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(self._temporary, self._place)
+            self._temporary.rename(self._place)
             _sync_folder(self._place.parent)
 
     def discard(self) -> None:

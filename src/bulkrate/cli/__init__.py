@@ -14,7 +14,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 app = typer.Typer(
-    help="The Batch API you run yourself: OpenAI's Files, Uploads and Batches in front of any inference server.",
+    help="The Batch API you run yourself: OpenAI's Files, Uploads and Batches for any inference server.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -95,7 +95,7 @@ async def _serve(context: Context) -> None:
 
 
 def _refuse_open_door(context: Context) -> None:
-    """Without keys anyone who can connect may read and send everything: then only this machine may connect."""
+    """Without keys anyone who connects may read and send everything: then only this machine may."""
     host = context.settings.host
     if is_loopback(host) or context.store.keys.any_active():
         return

@@ -84,7 +84,7 @@ _FOR_NOW = {408, 409, 425}
 _BUSY = {429, 503}
 
 
-def judge(answer: Answer, usage_of: Callable[[bytes], Usage]) -> Outcome:  # noqa: PLR0911  # cases read best so
+def judge(answer: Answer, usage_of: Callable[[bytes], Usage]) -> Outcome:
     """What an HTTP answer means for its line.
 
     `usage_of` reads the usage of a body and raises ValueError if it is not JSON.

@@ -38,7 +38,7 @@ class Turns(Generic[L]):
         self._entry.pop(id(lane), None)
 
     def best(self) -> L | None:
-        """The lane whose turn it is; it stays entered. A lane that is not ready leaves until it enters again."""
+        """The lane whose turn it is; it stays entered. One that is not ready leaves until it enters again."""
         while self._heap:
             in_flight, tick, lane = self._heap[0]
             if self._entry.get(id(lane)) != tick:

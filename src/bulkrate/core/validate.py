@@ -94,7 +94,7 @@ class LineChecker:
         self._line_bytes_max = line_bytes_max
         self._url_raw = json.dumps(endpoint).encode()
 
-    def check(self, line: RawLine) -> Fit | list[Fault]:
+    def check(self, line: RawLine) -> Fit | list[Fault]:  # noqa: PLR0911  # one way out per kind of line
         """What the line asks for, or everything that is wrong with it."""
         number, data = line.number, line.data
         if data is None:
@@ -143,7 +143,10 @@ class LineChecker:
             message = f"Line {number}: 'method' must be \"POST\", found {_brief(request.method)}."
             faults.append(Fault(number, "invalid_value", message, "method", raw_id))
         if not isinstance(request.url, UnsetType) and not self._is_endpoint(bytes(request.url)):
-            message = f"Line {number}: 'url' must be the batch's endpoint {self._endpoint.path}, found {_brief(request.url)}."
+            message = (
+                f"Line {number}: 'url' must be the batch's endpoint {self._endpoint.path}, "
+                f"found {_brief(request.url)}."
+            )
             faults.append(Fault(number, "invalid_url", message, "url", raw_id))
         if isinstance(request.body, UnsetType):
             return faults
@@ -164,7 +167,8 @@ class LineChecker:
             message = f"Line {number}: 'custom_id' must be a string, found {_brief(Raw(raw))}."
             return "", [Fault(number, "invalid_type", message, "custom_id", raw)]
         if len(custom_id) > self._custom_id_chars_max:
-            message = f"Line {number}: 'custom_id' has {len(custom_id)} characters; it may have {self._custom_id_chars_max}."
+            most = self._custom_id_chars_max
+            message = f"Line {number}: 'custom_id' has {len(custom_id)} characters; it may have {most}."
             return custom_id, [Fault(number, "invalid_value", message, "custom_id", None)]
         return custom_id, []
 

@@ -188,7 +188,7 @@ class Driver:
             lane.put_back(work)
             self._on_return(lane)
         elif may_try_again(outcome, work.attempts, self._retry):
-            self._try_later(lane, work, outcome)
+            self._try_later(lane, work)
         elif self.health.failures >= self._retry.attempts_max and await self._is_out():
             work.attempts -= 1  # an outage after all
             lane.put_back(work)
@@ -196,7 +196,7 @@ class Driver:
         else:
             lane.settle(work, outcome)
 
-    def _try_later(self, lane: Lane, work: Work, outcome: Failed) -> None:
+    def _try_later(self, lane: Lane, work: Work) -> None:
         delay = wait_s(work.tries, self._retry, jitter=random.random())  # noqa: S311
         lane.wait()
 

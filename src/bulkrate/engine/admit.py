@@ -138,7 +138,7 @@ class Admitter:
         return catalogues
 
     def _answered_in_family(self, batch: BatchRecord) -> LineSet:
-        """The lines that an earlier batch of the family has an answer for: a retry never sends those again."""
+        """The lines that an earlier batch of the family answered: a retry never sends those again."""
         answered = LineSet()
         if batch.retry_of is None:
             return answered

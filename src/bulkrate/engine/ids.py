@@ -14,7 +14,7 @@ def new_file_id() -> str:
 
 
 def new_batch_id(now: float) -> str:
-    """`batch_` and 32 hex digits, of which the first eight are the time of creation, so that ids sort by it."""
+    """`batch_` and 32 hex digits, the first eight of them the time of creation, so that ids sort by it."""
     return f"batch_{int(now):08x}{secrets.token_hex(12)}"
 
 

@@ -54,7 +54,7 @@ class ShardLoad:
         self._exhausted = False
 
     def take(self) -> Work | None:
-        """The next line that has not been sent; None behind the last one, or once the stop line is crossed."""
+        """The next line that was not sent; None behind the last one, or once the stop line is crossed."""
         if self.abandoned or not self._may_send(self.expires_at):
             return None
         for planned in self._records:
@@ -89,7 +89,7 @@ class ShardLoad:
         self._on_change(False)
 
     def emptied(self) -> None:
-        """Nothing is left to take, in flight or waiting: the shard is done if its plan was read to the end."""
+        """Nothing is left in any form: the shard is done if its plan was read to the end."""
         if self._exhausted and not self.done and not self.abandoned:
             self.done = True
             self._on_change(True)

@@ -247,7 +247,8 @@ class Reading:
         elif self.lines == 0:
             self._refuse(Fault(0, "empty_file", "The file has no lines."))
         elif self._endpoint == "/v1/embeddings" and self._inputs > limits.embedding_inputs_max:
-            message = f"The file has {self._inputs} inputs to embed; a batch may have {limits.embedding_inputs_max}."
+            most = limits.embedding_inputs_max
+            message = f"The file has {self._inputs} inputs to embed; a batch may have {most}."
             self._refuse(Fault(0, "too_many_tasks", message))
 
     def _refuse(self, fault: Fault) -> None:

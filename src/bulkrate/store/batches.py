@@ -39,7 +39,7 @@ class BatchStore:
             return _insert(connection, batch)
 
     def create_retry(self, batch: BatchRecord) -> BatchRecord | None:
-        """Like `create`, but None when another batch of the family is live: two would answer the same lines."""
+        """Like `create`, but None while another batch of the family is live: two would do the same lines."""
         live = exists().where(batches.c.family == batch.family, batches.c.status.in_(_LIVE))
         with self._db.write() as connection:
             if batch.idempotency_key is not None:
@@ -114,7 +114,7 @@ class BatchStore:
         """How many batches are in each status."""
         query = select(batches.c.status, func.count()).group_by(batches.c.status)
         with self._db.read() as connection:
-            return {status: count for status, count in connection.execute(query)}
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def progress(self, batch_ids: Sequence[str]) -> dict[str, tuple[int, float]]:
         """Lines in flight and lines a second, of those batches that have open shards."""

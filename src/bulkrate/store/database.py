@@ -33,7 +33,7 @@ class Database:
                 connection.execute(insert(about).values(schema_version=SCHEMA_VERSION))
             elif version != SCHEMA_VERSION:
                 raise StoreError(
-                    f"{path} was written by another version of bulkrate (schema {version}, here {SCHEMA_VERSION}); "
+                    f"{path} was written by another bulkrate (schema {version}, here {SCHEMA_VERSION}); "
                     "use that version, or another data folder"
                 )
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from sqlalchemy import RowMapping
 
 from bulkrate.core.lifecycle import Status
-from bulkrate.providers.usage import Usage
+from bulkrate.providers.usage import NO_USAGE, Usage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,7 +186,7 @@ class BatchCommit:
     until: LogEnds
     completed: int = 0
     failed: int = 0
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     shards: tuple[ShardNews, ...] = field(default=())
 
 

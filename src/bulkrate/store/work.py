@@ -175,7 +175,7 @@ def _bury(connection: Connection, epochs: list[int]) -> None:
 
 
 def _extend(connection: Connection, epoch: int, commit: BatchCommit) -> None:
-    """Lengthen the batch's last extent if it is ours, else begin one: the stream only ever grows at its end."""
+    """Lengthen the batch's last extent if it is ours, else begin one: a stream grows only at its end."""
     if commit.since == commit.until:
         return
     ends = {

@@ -212,7 +212,7 @@ class Batches:
             )
             if output is None:
                 raise InvalidRequest(
-                    f"The output file of {relative.id} has been deleted, so nobody knows which lines are answered; "
+                    f"The output file of {relative.id} is deleted, so nobody knows what was answered; "
                     "create a new batch to send them all."
                 )
 

@@ -62,7 +62,8 @@ async def _run(role: str, context: Context) -> None:
 
 
 def _die_with_parent(lifeline: BinaryIO) -> None:
-    while lifeline.read(1):
+    # Straight from the descriptor: the interpreter cannot end while a thread sits in a buffered read, and aborts.
+    while os.read(lifeline.fileno(), 1):
         pass
     os._exit(0)
 

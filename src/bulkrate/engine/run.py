@@ -54,7 +54,7 @@ class Runner:
             raise
         if not ended:
             raise Unavailable(
-                f"The answers took over {limits.run_wait_s_max:g} s; the batch {batch.id} goes on without you.",
+                f"The answers took over {limits.run_wait_s_max:g} s; the batch {batch.id} goes on.",
                 code="run_timeout",
             )
         batch = await self._batches.get(project, batch.id)

@@ -339,7 +339,7 @@ class Sender:
         self._dispatcher.stop()
         deadline = self._loop.time() + self._timing.grace_s
         while self._dispatcher.in_flight and self._loop.time() < deadline:
-            await asyncio.sleep(0.02)  # noqa: ASYNC110  # drivers know no event for this; it is the end anyway
+            await asyncio.sleep(0.02)
 
     async def _last_commit(self) -> None:
         for batch in self._batches.values():

@@ -62,7 +62,7 @@ async def _run(role: str, context: Context) -> None:
 
 
 def _die_with_parent(lifeline: BinaryIO) -> None:
-    # Straight from the descriptor: the interpreter cannot end while a thread sits in a buffered read, and aborts.
+    # Straight from the descriptor: an interpreter that ends while a thread sits in a buffered read aborts.
     while os.read(lifeline.fileno(), 1):
         pass
     os._exit(0)

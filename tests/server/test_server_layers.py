@@ -9,11 +9,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 
 from bulkrate.errors import (
+    BlobError,
     Conflict,
     InvalidRequest,
     NoSpace,
     NotFound,
     RangeNotSatisfiable,
+    StoreError,
     TooLarge,
     Unauthorized,
     Unavailable,
@@ -81,10 +83,22 @@ def test_a_surprise_is_logged_without_its_text(caplog):
     assert "prompt" not in caplog.text + body.decode()
 
 
-def test_our_own_failures_are_logged_in_full(caplog):
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        (NoSpace("no room for files/file-1"), "disk is full"),
+        (BlobError("files/file-1 cannot be read"), "its own files"),
+        (StoreError("the store failed: locked"), "its own records"),
+    ],
+)
+def test_trouble_of_our_own_is_503_and_logged_in_full(caplog, trouble, told):
     with caplog.at_level(logging.ERROR):
-        assert ask(raising(NoSpace("the disk is full")))[0] == 500
-    assert "NoSpace: the disk is full" in caplog.text
+        status, headers, body = ask(raising(trouble))
+    assert (status, headers["x-should-retry"]) == (503, "true")
+    assert json.loads(body)["error"]["type"] == "server_error"
+    assert told in body.decode()
+    assert str(trouble) not in body.decode()
+    assert str(trouble) in caplog.text
 
 
 def test_a_client_that_left_gets_nothing():

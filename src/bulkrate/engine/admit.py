@@ -6,25 +6,21 @@ whole file has been read, because one bad line rejects the batch unless it asks 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import msgspec
 
-from bulkrate.core.models import Catalogue
 from bulkrate.core.plan import Fate, LineSet
 from bulkrate.core.validate import Fault
 from bulkrate.engine.context import Context
 from bulkrate.engine.ids import new_id
 from bulkrate.engine.log import LogWriter, finished_lines
+from bulkrate.engine.models import catalogues_of
 from bulkrate.engine.points import reach
 from bulkrate.engine.reading import Reading, checker_for
 from bulkrate.errors import BlobMissing
 from bulkrate.store.records import BatchCommit, BatchRecord, FileRecord, LogEnds
 from bulkrate.wire.batches import BatchFault
-
-# How long a batch waits for the first word of the upstreams, right after the start of the server.
-_FIRST_WORD_S = 3.0
 
 
 class Admitter:
@@ -48,7 +44,7 @@ class Admitter:
         if file is None or file.blob is None or file.purpose != "batch":
             await self._reject(batch, [_no_file(batch, file)])
             return
-        catalogues = await self._catalogues()
+        catalogues = await catalogues_of(context)
         limits = context.settings.limits
         reading = Reading(
             batch.id,
@@ -117,25 +113,6 @@ class Admitter:
             now=context.now(),
             event_id=new_id("evt_"),
         )
-
-    async def _catalogues(self) -> list[Catalogue]:
-        """What the upstreams serve, as far as the senders know; at the very start their first word is waited
-        for.
-        """
-        context = self._context
-        deadline = context.clock() + _FIRST_WORD_S
-        while True:
-            told = {row.name: row for row in await context.ask(context.store.upstreams.all)}
-            if all(name in told for name in context.settings.upstreams) or context.clock() > deadline:
-                break
-            await asyncio.sleep(0.02)
-        catalogues = []
-        for name, upstream in context.settings.upstreams.items():
-            models = upstream.models
-            if models is None and name in told and (raw := told[name].models) is not None:
-                models = msgspec.json.decode(raw, type=list[str])
-            catalogues.append(Catalogue(None if models is None else tuple(models), upstream.aliases))
-        return catalogues
 
     def _answered_in_family(self, batch: BatchRecord) -> LineSet:
         """The lines that an earlier batch of the family answered: a retry never sends those again."""

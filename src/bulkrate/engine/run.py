@@ -67,7 +67,11 @@ class Runner:
 
     async def _begin(self, project: str, ask: RunRequests) -> Batch:
         incoming = await self._files.receive()
-        await incoming.write(_lines(ask.endpoint, ask.requests))
+        try:
+            await incoming.write(_lines(ask.endpoint, ask.requests))
+        except BaseException:
+            await incoming.discard()
+            raise
         file = await self._files.keep(
             project, incoming, filename="run.jsonl", purpose="batch", expires_after=_KEEP
         )

@@ -85,14 +85,22 @@ class ContentAnswer(Response):
         super().__init__(None, 206 if span else 200, all_headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        if scope["method"] != "HEAD" and self.span.size:
+        if scope["method"] == "HEAD" or not self.span.size:
+            await self._begin(send)
+        else:
             await while_listening(receive, self._pour(send))
         await send({"type": "http.response.body", "body": b""})
+
+    async def _begin(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
     async def _pour(self, send: Send) -> None:
         chunks = self.content.read(self.span.start, self.span.end)
         try:
+            # The first bytes come before the head: if they cannot be read, there is still time to say so.
+            first = await anext(chunks, b"")
+            await self._begin(send)
+            await send({"type": "http.response.body", "body": first, "more_body": True})
             async for chunk in chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         finally:

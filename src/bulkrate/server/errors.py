@@ -15,7 +15,16 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bulkrate.errors import BulkrateError, Conflict, NotFound, RequestRefused, Unavailable
+from bulkrate.errors import (
+    BlobError,
+    BulkrateError,
+    Conflict,
+    NoSpace,
+    NotFound,
+    RequestRefused,
+    StoreError,
+    Unavailable,
+)
 from bulkrate.server.headers import REQUEST_ID
 from bulkrate.wire.base import encode
 from bulkrate.wire.errors import ErrorBody, ErrorDetail, error_body
@@ -57,6 +66,10 @@ class AnswerErrors:
                 log_failure(scope, refused)
             else:
                 await refused_answer(refused)(scope, receive, send)
+        except (StoreError, BlobError) as trouble:
+            log_failure(scope, trouble)
+            if not started:
+                await refused_answer(_in_trouble(trouble))(scope, receive, send)
         except Exception as failure:  # noqa: BLE001  the last catch: nothing else can answer
             log_failure(scope, failure)
             if not started:
@@ -113,6 +126,16 @@ def _lineage(failure: BaseException) -> str:
         names.append(type(cause).__name__)
         failure = cause
     return " from ".join(names)
+
+
+def _in_trouble(trouble: StoreError | BlobError) -> Unavailable:
+    """The disk or the store fails: ours to mend, and worth asking again once it is."""
+    if isinstance(trouble, NoSpace):
+        return Unavailable("The server's disk is full. Try again when there is room.")
+    what = "records" if isinstance(trouble, StoreError) else "files"
+    return Unavailable(
+        f"The server cannot reach its own {what} at the moment. Try again; if it stays, look into its log."
+    )
 
 
 def _stopping() -> Response:

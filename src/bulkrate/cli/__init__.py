@@ -18,6 +18,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Plain text: it wraps as the terminal is wide, can be piped, and starts faster.
+    rich_markup_mode=None,
 )
 app.command("serve")(serve.serve)
 app.command("sandbox")(sandbox.sandbox)

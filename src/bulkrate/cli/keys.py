@@ -7,21 +7,21 @@ is made.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
-from bulkrate import config as configuration
-from bulkrate.engine.context import close_context, open_context
-from bulkrate.engine.keys import DEFAULT_PROJECT, Keys
 from bulkrate.errors import ConfigError, InvalidRequest
-from bulkrate.store.records import KeyRecord
+
+if TYPE_CHECKING:
+    from bulkrate.engine.keys import Keys
+    from bulkrate.store.records import KeyRecord
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -32,7 +32,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command()
 def create(
-    project: Annotated[str, typer.Option(help="Whose files and batches the key opens.")] = DEFAULT_PROJECT,
+    project: Annotated[str, typer.Option(help="Whose files and batches the key opens.")] = "default",
     name: Annotated[str, typer.Option(help="What to call the key.")] = "",
     data: Data = None,
     config: Config = None,
@@ -98,6 +98,10 @@ _HEADINGS = ("ID", "PROJECT", "NAME", "KEY", "CREATED", "REVOKED")
 @contextmanager
 def _keys(data: str | None, config: Path | None) -> Iterator[Keys]:
     """The keys in the data folder. Raises `ConfigError`, `StoreError`."""
+    from bulkrate import config as configuration
+    from bulkrate.engine.context import close_context, open_context
+    from bulkrate.engine.keys import Keys
+
     context = open_context(configuration.load(file=config, environ=os.environ, flags={"data": data}))
     try:
         yield Keys(context)
@@ -126,7 +130,7 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(msgspec.json.encode(value))
+    typer.echo(json.dumps(value))
 
 
 def _say(words: str) -> None:

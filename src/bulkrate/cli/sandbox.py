@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from bulkrate.errors import ConfigError
-from bulkrate.sandbox import SandboxOptions, serve
 
 
 def sandbox(
@@ -38,12 +37,15 @@ def sandbox(
         Path | None, typer.Option(metavar="FILE", help="Write a line of JSON for every call that comes in.")
     ] = None,
 ) -> None:
-    """Serve an OpenAI-compatible upstream without a model, to rehearse a pipeline at no cost.
+    """Serve an upstream without a model, to rehearse with.
 
     It behaves like a busy inference server, and says in every answer that it is none.
 
+    \b
         bulkrate sandbox --latency-ms 200 --capacity 64 --error-rate 0.01
     """
+    from bulkrate.sandbox import SandboxOptions, serve
+
     try:
         options = SandboxOptions(
             host=host,

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import uvloop
 
-from bulkrate import __version__, config
-from bulkrate.config import Settings
-from bulkrate.engine import Engine
-from bulkrate.engine.context import Context, close_context, open_context
-from bulkrate.engine.keys import is_loopback
-from bulkrate.engine.supervise import children, owned, start_afresh
 from bulkrate.errors import ConfigError
-from bulkrate.server.app import create_app
-from bulkrate.server.run import run
-from bulkrate.telemetry import log_event, log_to_stderr
+
+if TYPE_CHECKING:
+    from bulkrate.config import Settings
+    from bulkrate.engine.context import Context
 
 
 def serve(
@@ -54,14 +47,24 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve OpenAI's Files, Uploads and Batches API, and run the lines of batches on the upstreams.
+    """Serve the Batch API in front of your inference servers.
+
+    OpenAI's Files, Uploads and Batches, exactly; each line of a batch is answered by an upstream.
 
     Point any OpenAI SDK at http://HOST:PORT/v1. Stop with Ctrl-C or SIGTERM: what is in flight lands, nothing
     is lost, and the next start goes on where this one stopped.
 
+    \b
         bulkrate serve --upstream http://localhost:8000/v1
         bulkrate serve --upstream https://api.openai.com/v1 --upstream-key env:OPENAI_API_KEY
     """
+    import uvloop
+
+    from bulkrate import config
+    from bulkrate.engine.context import close_context, open_context
+    from bulkrate.engine.supervise import owned, start_afresh
+    from bulkrate.telemetry import log_to_stderr
+
     flags: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -82,6 +85,14 @@ def serve(
 
 
 async def _serve(context: Context) -> None:
+    import logging
+
+    from bulkrate.engine import Engine
+    from bulkrate.engine.supervise import children
+    from bulkrate.server.app import create_app
+    from bulkrate.server.run import run
+    from bulkrate.telemetry import log_event
+
     settings = context.settings
     engine = Engine(context)
 
@@ -96,6 +107,8 @@ async def _serve(context: Context) -> None:
 
 def _refuse_open_door(context: Context) -> None:
     """Without keys anyone who connects may read and send everything: then only this machine may."""
+    from bulkrate.engine.keys import is_loopback
+
     host = context.settings.host
     if is_loopback(host) or context.store.keys.any_active():
         return
@@ -107,6 +120,8 @@ def _refuse_open_door(context: Context) -> None:
 
 def _greet(settings: Settings, address: str, *, guarded: bool) -> None:
     """What a person wants to know first, on standard error."""
+    from bulkrate import __version__
+
     keys = (
         "a key is needed (bulkrate keys list)"
         if guarded

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
-from bulkrate.engine.check import check_file
 from bulkrate.errors import ConfigError
 from bulkrate.providers.endpoints import ENDPOINTS, normal_path
 
@@ -28,9 +25,16 @@ def validate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the faults as JSON.")] = False,
 ) -> None:
-    """Check an input file as the server would: every fault with its line number. Exit code 0 if it is fit, 6
-    if not.
+    """Find every fault of an input file, as the server would.
+
+    Prints each with its line number. Exit code 0: fit to run; 6: not.
     """
+    import asyncio
+
+    import msgspec
+
+    from bulkrate.engine.check import check_file
+
     if endpoint is not None and normal_path(endpoint) not in ENDPOINTS:
         raise ConfigError(f"--endpoint is {endpoint!r}; it may be {', '.join(ENDPOINTS)}")
     report = asyncio.run(check_file(file, endpoint=endpoint and normal_path(endpoint), models=model))

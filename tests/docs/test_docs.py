@@ -1,0 +1,116 @@
+"""The documentation is true: everything there is has its entry, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+
+from bulkrate import config
+from bulkrate.cli import app
+from bulkrate.core.lifecycle import Status
+from bulkrate.core.outcome import Failure
+from bulkrate.core.retry import Retry
+from bulkrate.server.table import OPERATIONS
+from bulkrate.telemetry import EVENTS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def settings() -> Iterator[tuple[str, str]]:
+    for shape in (config.Settings, config.Limits, Retry, config.Timing, config.Upstream):
+        for field in msgspec.structs.fields(shape):
+            if field.name not in {"limits", "retry", "timing", "upstreams"}:
+                yield shape.__name__, field.name
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    def walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+        if hasattr(command, "commands"):
+            for part, inner in command.commands.items():
+                yield from walk(f"{name} {part}", inner)
+        else:
+            yield name, command
+
+    yield from walk("bulkrate", typer.main.get_command(app))
+
+
+@pytest.mark.parametrize(("shape", "name"), list(settings()))
+def test_every_setting_is_documented(shape: str, name: str) -> None:
+    assert f"| `{name}` |" in page("configuration.md")
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=lambda value: str(value)[:40])
+def test_every_command_and_flag_is_documented(name: str, command: Any) -> None:
+    section = page("commands.md").partition(f"## `{name}")[2].partition("\n## ")[0]
+    assert section, f"commands.md has no section for {name}"
+    for parameter in command.params:
+        if parameter.param_type_name == "option" and parameter.name != "help":
+            assert f"`{parameter.opts[0]}" in section
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda op: f"{op.method} {op.path}")
+def test_every_operation_is_documented(operation: Any) -> None:
+    assert f"| `{operation.method} {operation.path}` |" in page("api.md")
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_log_event_is_documented(event: str) -> None:
+    assert f"| `{event}` |" in page("operations.md")
+
+
+def test_every_code_of_a_given_up_line_is_documented() -> None:
+    given_up = {failure.code for failure in Failure if failure.costs_attempt}
+    for code in (*given_up, "batch_expired", "batch_cancelled"):
+        assert f"| `{code}` |" in page("failures.md")
+
+
+def test_every_code_of_a_fault_is_documented() -> None:
+    source = "".join(
+        (ROOT / "src/bulkrate" / name).read_text(encoding="utf-8")
+        for name in ("core/validate.py", "engine/reading.py", "engine/admit.py")
+    )
+    known = re.findall(r"^\| `([a-z_]+)` \|", page("input-files.md"), re.MULTILINE)
+    codes = {
+        "invalid_json_line",
+        "missing_required_parameter",
+        "invalid_type",
+        "invalid_value",
+        "invalid_url",
+        "duplicate_custom_id",
+        "model_not_found",
+        "invalid_request",
+        "streaming_unsupported",
+        "empty_file",
+        "too_many_tasks",
+        "too_many_errors",
+    }
+    assert codes <= set(known)
+    assert all(f'"{code}"' in source for code in codes)
+
+
+def test_the_picture_of_the_lifecycle_names_every_status() -> None:
+    picture = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## The life of a batch")[2]
+    assert all(status.value in picture for status in Status)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_no_page_names_a_path_of_somebodys_machine(path: Path) -> None:
+    assert not re.search(r"/(root|work|home/\w+)/", path.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from bulkrate.core.plan import Planned
 _BITS_PER_LINE = 16
 _BITS_MIN = 1 << 16
 _BITS_MAX = 1 << 28
-# How many lines are compared at once; about 100 bytes each.
+# How many ids are compared at once; about 100 bytes each.
 _COMPARED_AT_ONCE = 250_000
 
 
@@ -32,8 +32,8 @@ class DuplicateFinder:
     def watch(self, digest: int) -> None:
         """See a line's digest go by."""
         if _mark(self._seen, digest, self._mask):
-            _mark(self._again, digest, self._mask)
-            self._suspects += 1
+            # Counted once each: a file of one id a million times over has one suspect.
+            self._suspects += not _mark(self._again, digest, self._mask)
 
     def duplicates(self, plan: Callable[[], Iterable[Planned]]) -> Iterator[tuple[Planned, int]]:
         """Each line whose `custom_id` stood before, with the line where it first stood.
@@ -45,15 +45,16 @@ class DuplicateFinder:
         shares = 1 + self._suspects * 2 // _COMPARED_AT_ONCE
         for share in range(shares):
             first: dict[int, int] = {}
-            suspects = [
-                record
-                for record in plan()
-                if record.digest % shares == share and _marked(self._again, record.digest, self._mask)
-            ]
-            for record in sorted(suspects, key=lambda record: record.line):
-                before = first.setdefault(record.digest, record.line)
-                if before != record.line:
-                    yield record, before
+            for record in self._suspected(plan, share, shares):
+                first[record.digest] = min(record.line, first.get(record.digest, record.line))
+            for record in self._suspected(plan, share, shares):
+                if record.line != first[record.digest]:
+                    yield record, first[record.digest]
+
+    def _suspected(self, plan: Callable[[], Iterable[Planned]], share: int, shares: int) -> Iterator[Planned]:
+        for record in plan():
+            if record.digest % shares == share and _marked(self._again, record.digest, self._mask):
+                yield record
 
 
 def _mark(field: bytearray, digest: int, mask: int) -> bool:

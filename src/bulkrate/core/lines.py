@@ -30,6 +30,8 @@ class LineCutter:
 
     def __init__(self, line_bytes_max: int) -> None:
         self._max = line_bytes_max
+        # A byte order mark before the line and a CR or a blank behind it are not of the line.
+        self._room = line_bytes_max + len(BOM) + 2
         self._tail = b""
         # Bytes of the unfinished line that were dropped because it is too long already.
         self._dropped = 0
@@ -54,7 +56,7 @@ class LineCutter:
 
     def _hold(self, piece: bytes) -> None:
         self._tail += piece
-        if len(self._tail) > self._max + 2:
+        if len(self._tail) > self._room:
             self._dropped += len(self._tail)
             self._tail = b""
 
@@ -66,7 +68,7 @@ class LineCutter:
         too_long = self._dropped > 0
         self._tail = b""
         self._dropped = 0
-        if too_long or length > self._max + 2:
+        if too_long or length > self._room:
             yield RawLine(self._number, offset, length, None)
             return
         if offset == 0 and line.startswith(BOM):

@@ -12,6 +12,9 @@ from typing import Generic, TypeVar
 
 L = TypeVar("L")
 
+# Entries that no longer count are dropped at once when there are so many more of them than lanes.
+_STALE_MAX = 64
+
 
 class Turns(Generic[L]):
     """Lanes in the order of their turn.
@@ -32,6 +35,8 @@ class Turns(Generic[L]):
         self._tick += 1
         self._entry[id(lane)] = self._tick
         heapq.heappush(self._heap, (self._in_flight(lane), self._tick, lane))
+        if len(self._heap) > _STALE_MAX + 2 * len(self._entry):
+            self._drop_stale()
 
     def leave(self, lane: L) -> None:
         """Offer a lane no more."""
@@ -52,3 +57,8 @@ class Turns(Generic[L]):
             else:
                 return lane
         return None
+
+    def _drop_stale(self) -> None:
+        """While nobody asks who is best (the upstream is out), stale entries would gather without end."""
+        self._heap = [entry for entry in self._heap if self._entry.get(id(entry[2])) == entry[1]]
+        heapq.heapify(self._heap)

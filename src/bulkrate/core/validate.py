@@ -8,6 +8,7 @@ endpoint.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,9 @@ _list = msgspec.json.Decoder(list[Raw])
 _ENVELOPE = ("custom_id", "method", "url", "body")
 # Keys that decide what is sent and where: if one stands twice, two readers may see two different requests.
 _ONCE_IN_BODY = ("model", "stream", "messages", "input", "prompt")
+# No request is meant to be deeper. Far above it, a reader gives up or not by how deep its own calls stand.
+_NESTING_MAX = 256
+_TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
 _WATCHED = tuple(f'"{key}"'.encode() for key in (*_ENVELOPE, *_ONCE_IN_BODY))
 
 
@@ -109,6 +113,8 @@ class LineChecker:
             if not data.isascii():
                 data.decode("utf-8")
             request = _request.decode(data)
+            if _is_deep(data):
+                raise RecursionError
         except msgspec.ValidationError:
             return [Fault(number, "invalid_request", f"Line {number} is not a JSON object.")]
         except UnicodeDecodeError as cause:
@@ -153,7 +159,7 @@ class LineChecker:
         try:
             body = _body.decode(request.body)
         except msgspec.ValidationError:
-            message = f"Line {number}: 'body' must be an object, found {_brief(request.body)}."
+            message = f"Line {number}: 'body' must be an object, found {_kind(request.body)}."
             return [*faults, Fault(number, "invalid_type", message, "body", raw_id)]
         checked = self._check_body(number, custom_id, raw_id, body)
         if isinstance(checked, list):
@@ -208,7 +214,7 @@ class LineChecker:
                     needed,
                 )
             elif needed == "messages" and not bytes(value).startswith(b"["):
-                blame("invalid_request", f"'messages' must be a list, found {_brief(value)}.", needed)
+                blame("invalid_request", f"'messages' must be a list, found {_kind(value)}.", needed)
             elif needed == "input":
                 inputs = _count_inputs(bytes(value))
         return faults or Fit(custom_id, model, inputs)
@@ -239,12 +245,29 @@ def _count_inputs(raw: bytes) -> int:
 
 
 def _brief(raw: Raw) -> str:
-    """A value small enough to quote, or only its kind: prompts never go into messages."""
+    """A value small enough to quote, or only its kind."""
+    data = bytes(raw)
+    return data.decode("utf-8") if len(data) <= 40 and data.startswith(b'"') else _kind(raw)
+
+
+def _kind(raw: Raw) -> str:
+    """What kind of value it is. Nothing is quoted where a prompt may stand: those never go into messages."""
     data = bytes(raw)
     kind = {b'"': "a string", b"{": "an object", b"[": "a list"}.get(data[:1])
-    if kind == "a string" and len(data) <= 40:
-        return data.decode("utf-8")
     return kind or data[:20].decode("utf-8")
+
+
+def _is_deep(data: bytes) -> bool:
+    """Whether well-formed JSON nests deeper than we take."""
+    if data.count(b"[") + data.count(b"{") <= _NESTING_MAX:
+        return False
+    depth = 0
+    for token in _TOKENS.finditer(data):
+        sign = data[token.start()]
+        depth += (sign in b"[{") - (sign in b"]}")
+        if depth > _NESTING_MAX:
+            return True
+    return False
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -260,7 +283,8 @@ def _repeated_key(data: bytes) -> str | None:
     """
     if all(data.count(word) < 2 for word in _WATCHED):
         return None
-    top = json.loads(data, object_pairs_hook=_Pairs)
+    # `parse_int`: Python refuses to read an integer of many thousand digits, and we need none.
+    top = json.loads(data, object_pairs_hook=_Pairs, parse_int=str)
     keys = [key for key, _ in top]
     for key in _ENVELOPE:
         if keys.count(key) > 1:

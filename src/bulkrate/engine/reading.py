@@ -19,7 +19,7 @@ from bulkrate.core.duplicates import DuplicateFinder
 from bulkrate.core.lines import LineCutter, RawLine
 from bulkrate.core.models import Catalogue, is_served, served_names
 from bulkrate.core.plan import Fate, LineSet, Planned, digest_of, read_plan, write_planned
-from bulkrate.core.validate import Fault, Fit, LineChecker
+from bulkrate.core.validate import Fault, Fit, LineChecker, take_apart
 from bulkrate.engine import paths
 from bulkrate.engine.log import BatchLog, LogWriter, read_pieces
 from bulkrate.engine.points import reach
@@ -30,6 +30,8 @@ from bulkrate.wire.lines import failure_line, line_id
 _SLICE_BYTES = 1 << 18
 # Bad lines of a batch that isolates them are told of in memory up to this, then on disk.
 _SPILL_BYTES = 4 << 20
+# Faults that are found late are put among the others so many at a time.
+_MERGED_AT_ONCE = 10_000
 # A plan keeps one open file per model.
 _MODELS_MAX = 500
 # The shortest line that can be fit has more bytes than this.
@@ -146,7 +148,8 @@ class Reading:
         for shard in self._shards.values():
             shard.flush()
         if self.lines <= self._limits.lines_max:
-            self._find_duplicates(finder)
+            # Millions of lines are read again: in a thread, or the whole process would stand still.
+            await asyncio.to_thread(self._find_duplicates, finder, writer)
         self._check_totals()
 
     def spill(self, writer: LogWriter) -> None:
@@ -200,7 +203,8 @@ class Reading:
                 message = (
                     f"Line {line.number} names one model more than the {_MODELS_MAX} that a batch may have."
                 )
-                self._blame([Fault(line.number, "invalid_request", message, "body.model")])
+                custom_id, _ = take_apart(line.data or b"")
+                self._blame([Fault(line.number, "invalid_request", message, "body.model", custom_id)])
                 return
             key = paths.of_plan(self._batch_id, self._attempt, len(self._shards))
             shard = self._shards[fit.model] = _Shard(fit.model, key, self._blobs.create(key))
@@ -219,7 +223,7 @@ class Reading:
         record = failure_line(line_id(self._batch_id, fault.line), custom_id, fault.code, message)
         self._log.add(fault.line, Fate.REJECTED, record)
 
-    def _find_duplicates(self, finder: DuplicateFinder) -> None:
+    def _find_duplicates(self, finder: DuplicateFinder, writer: LogWriter | None) -> None:
         found: list[Fault] = []
         for record, first in finder.duplicates(self._read_plans):
             message = f"Line {record.line}: its 'custom_id' repeats line {first}; give each line its own."
@@ -227,12 +231,20 @@ class Reading:
             if self.isolates:
                 self.struck += 1
                 self._blame([fault])
+                if writer is not None and self._log.waiting_bytes > _SPILL_BYTES:
+                    self.spill(writer)
             else:
                 found.append(fault)
-        if found:
-            found.sort(key=lambda fault: fault.line)
-            earlier, self.faults = self.faults, []
-            self._blame(list(heapq.merge(earlier, found, key=lambda fault: fault.line)))
+                if len(found) > self._limits.faults_max + _MERGED_AT_ONCE:
+                    self._merge(found)
+        self._merge(found)
+
+    def _merge(self, found: list[Fault]) -> None:
+        """Put faults that were found late among the others, in line order."""
+        found.sort(key=_line_of)
+        earlier, self.faults = self.faults, []
+        self._blame(list(heapq.merge(earlier, found, key=_line_of)))
+        found.clear()
 
     def _read_plans(self) -> Iterator[Planned]:
         for shard in self._shards.values():
@@ -255,6 +267,10 @@ class Reading:
         """A fault of the whole file: no line of it can run, even where bad lines are isolated."""
         self.isolates = False
         self.faults.append(fault)
+
+
+def _line_of(fault: Fault) -> int:
+    return fault.line
 
 
 def _read_back(writer: Writer) -> Iterator[Planned]:

@@ -6,7 +6,7 @@ Servers disagree on what is null, missing or a float; an odd `usage` never fails
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -33,19 +33,22 @@ class Usage:
 
 NO_USAGE = Usage()
 
+# A number beyond this is nonsense, and ten million of them would not fit into a column.
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**11)]
+
 
 class _Details(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    cached_tokens: _Tokens | None = None
+    reasoning_tokens: _Tokens | None = None
 
 
 class _Usage(msgspec.Struct, gc=False):
     # Chat, completions and embeddings say prompt/completion; responses and images say input/output.
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
+    prompt_tokens: _Tokens | None = None
+    completion_tokens: _Tokens | None = None
+    input_tokens: _Tokens | None = None
+    output_tokens: _Tokens | None = None
+    total_tokens: _Tokens | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
     input_tokens_details: _Details | None = None
@@ -68,13 +71,18 @@ def read_usage(body: bytes) -> Usage:
     if not body.isascii():
         body.decode("utf-8")  # msgspec skips over strings that it need not build; a broken one must not pass
     try:
-        usage = _answer.decode(body).usage
-    except msgspec.ValidationError:
-        _anything.decode(body)  # of another shape, yet JSON
-        return NO_USAGE
+        usage = _answer_in(body).usage
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return NO_USAGE if usage is None else _normal(usage)
+
+
+def _answer_in(body: bytes) -> _Answer:
+    try:
+        return _answer.decode(body)
+    except msgspec.ValidationError:
+        _anything.decode(body)  # of another shape, yet JSON
+        return _Answer()
 
 
 def _normal(usage: _Usage) -> Usage:
@@ -87,5 +95,5 @@ def _normal(usage: _Usage) -> Usage:
         (took_details.cached_tokens or 0) if took_details else 0,
         gave,
         (gave_details.reasoning_tokens or 0) if gave_details else 0,
-        usage.total_tokens if usage.total_tokens is not None else took + gave,
+        usage.total_tokens or took + gave,
     )

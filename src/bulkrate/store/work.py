@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, true, update
 
 from bulkrate.core.lifecycle import Status
-from bulkrate.errors import Fenced
+from bulkrate.errors import Fenced, StoreError
 from bulkrate.store.database import Database
 from bulkrate.store.records import BatchCommit, ClaimedShard, Extent, LogEnds, ShardRecord
 from bulkrate.store.schema import batches, extents, files, shards, workers
@@ -110,12 +110,8 @@ class WorkStore:
 
     def log_ends(self, epoch: int, batch_id: str) -> LogEnds:
         """How far this worker's logs of a batch count."""
-        query = select(
-            func.max(extents.c.output_end), func.max(extents.c.errors_end), func.max(extents.c.ledger_end)
-        ).where(extents.c.batch_id == batch_id, extents.c.epoch == epoch)
         with self._db.read() as connection:
-            output, errors, ledger = connection.execute(query).one()
-        return LogEnds(output=output or 0, errors=errors or 0, ledger=ledger or 0)
+            return _log_ends(connection, epoch, batch_id)
 
     def extents(self, batch_id: str) -> list[Extent]:
         """What counts of a batch's logs, in order."""
@@ -142,9 +138,18 @@ def _is(batch_id: str, shard: int) -> ColumnElement[bool]:
 
 
 def make_count(connection: Connection, epoch: int, commit: BatchCommit) -> None:
-    """Make one batch's outcomes count, within a transaction in which the epoch was found alive."""
-    _extend(connection, epoch, commit)
-    _count(connection, commit)
+    """Make one batch's outcomes count, within a transaction in which the epoch was found alive.
+
+    What counts already does not count again: a commit whose answer was lost may be made anew. Raises
+    `StoreError` for outcomes that do not follow the last ones.
+    """
+    if commit.since != commit.until:
+        ends = _log_ends(connection, epoch, commit.batch_id)
+        if ends == commit.since:
+            _extend(connection, epoch, commit)
+            _count(connection, commit)
+        elif ends.ledger < commit.until.ledger:
+            raise StoreError(f"the log of {commit.batch_id} ends at {ends}, not at {commit.since}")
     _tell(connection, epoch, commit)
 
 
@@ -174,10 +179,16 @@ def _bury(connection: Connection, epochs: list[int]) -> None:
     connection.execute(update(shards).where(orphans).values(epoch=None, in_flight=0, lines_per_s=0.0))
 
 
+def _log_ends(connection: Connection, epoch: int, batch_id: str) -> LogEnds:
+    query = select(
+        func.max(extents.c.output_end), func.max(extents.c.errors_end), func.max(extents.c.ledger_end)
+    ).where(extents.c.batch_id == batch_id, extents.c.epoch == epoch)
+    output, errors, ledger = connection.execute(query).one()
+    return LogEnds(output=output or 0, errors=errors or 0, ledger=ledger or 0)
+
+
 def _extend(connection: Connection, epoch: int, commit: BatchCommit) -> None:
     """Lengthen the batch's last extent if it is ours, else begin one: a stream grows only at its end."""
-    if commit.since == commit.until:
-        return
     ends = {
         "output_end": commit.until.output,
         "errors_end": commit.until.errors,

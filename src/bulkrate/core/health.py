@@ -61,7 +61,7 @@ class Health:
     def failed(self, failed: Failed, *, now: float, jitter: float) -> None:
         """An attempt failed for now. `jitter` is in [0, 1)."""
         self.failures += 1
-        if failed.retry_after_s is not None:
+        if failed.retry_after_s is not None and failed.failure.holds_upstream(failed.retry_after_s):
             self._hold_until = max(self._hold_until, now + failed.retry_after_s)
         if failed.failure.upstream_is_out:
             self.out(failed.detail, now=now, jitter=jitter)

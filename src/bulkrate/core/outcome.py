@@ -39,6 +39,13 @@ class Failure(Enum):
         self.costs_attempt = costs_attempt
         self.upstream_is_out = upstream_is_out
 
+    def holds_upstream(self, retry_after_s: float | None) -> bool:
+        """Whether no line shall be sent for a while, and this one then as soon as any other.
+
+        A `Retry-After` with a failure that may be the line's own is kept to by that line alone.
+        """
+        return self.upstream_is_out or (retry_after_s is not None and not self.costs_attempt)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

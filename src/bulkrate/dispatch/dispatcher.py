@@ -31,6 +31,8 @@ class Dispatcher:
     def __init__(self, settings: Settings, *, on_news: Callable[[Driver], None]) -> None:
         self._lanes: dict[int, Lane] = {}
         self._refusals: set[asyncio.Task[None]] = set()
+        #: Comes to hold what should never have been raised. A line may hang by it, so its owner ends.
+        self.broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.drivers: list[Driver] = []
         for name, upstream in settings.upstreams.items():
             driver = Driver(
@@ -40,6 +42,7 @@ class Dispatcher:
                 answer_bytes_max=settings.limits.answer_bytes_max,
                 on_news=lambda name=name: self._on_news(name, on_news),  # type: ignore[misc]
                 on_return=self._offer,
+                on_bug=self._break,
             )
             self.drivers.append(driver)
 
@@ -120,7 +123,16 @@ class Dispatcher:
         """
         task = asyncio.get_running_loop().create_task(self._refuse_all(lane))
         self._refusals.add(task)
-        task.add_done_callback(self._refusals.discard)
+        task.add_done_callback(self._on_refused)
+
+    def _on_refused(self, task: asyncio.Task[None]) -> None:
+        self._refusals.discard(task)
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self._break(bug)
+
+    def _break(self, bug: BaseException) -> None:
+        if not self.broken.done():
+            self.broken.set_result(bug)
 
     async def _refuse_all(self, lane: Lane) -> None:
         answer = _model_not_found(lane.load.model)

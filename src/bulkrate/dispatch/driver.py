@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
 
 from bulkrate.config import Upstream
 from bulkrate.core.body import with_model
@@ -30,7 +32,7 @@ class Driver:
     """Pulls lines for one upstream from the lanes it can serve.
 
     `on_news` is called whenever what is known of the upstream changes; `on_return` when a lane has a line
-    again that another upstream might take.
+    again that another upstream might take; `on_bug` with what should never have been raised.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Driver:
         answer_bytes_max: int,
         on_news: Callable[[], None],
         on_return: Callable[[Lane], None],
+        on_bug: Callable[[BaseException], None],
     ) -> None:
         self.name = name
         self.weight = upstream.weight
@@ -58,6 +61,7 @@ class Driver:
         self._turns: Turns[Lane] = Turns(lambda lane: lane.in_flight, lambda lane: lane.ready)
         self._on_news = on_news
         self._on_return = on_return
+        self._on_bug = on_bug
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_timer: asyncio.TimerHandle | None = None
         self._look_timer: asyncio.TimerHandle | None = None
@@ -127,6 +131,8 @@ class Driver:
             lane, work = taken
             try:
                 outcome = await self._attempt(lane, work)
+            except Exception as bug:  # noqa: BLE001  # a line that trips us is given up, not tried for ever
+                outcome = Failed(Failure.ERROR, f"the line could not be sent ({type(bug).__name__})")
             finally:
                 self.in_flight -= 1
             self._account(outcome)
@@ -154,6 +160,8 @@ class Driver:
         outcome = judge(answer, read_usage)
         if isinstance(outcome, Refused) and answer.status == 403 and await self._refuses_our_key():
             return Failed(Failure.KEY_REFUSED, "the upstream does not accept our key (403)", answer)
+        if isinstance(outcome, Failed) and outcome.retry_after_s is not None:
+            return replace(outcome, retry_after_s=min(outcome.retry_after_s, self._retry.retry_after_s_max))
         return outcome
 
     def _account(self, outcome: Outcome) -> None:
@@ -166,7 +174,7 @@ class Driver:
             self.health.failed(outcome, now=now, jitter=random.random())  # noqa: S311
             if self.health.state is State.OUT:
                 self._look_in(self.health.wait_s(now=now))
-            elif outcome.failure.costs_attempt and self.health.failures % SUSPICIOUS_FAILURES == 0:
+            elif self.health.failures % SUSPICIOUS_FAILURES == 0:
                 self.look()
         else:
             self._window.answered()
@@ -184,11 +192,11 @@ class Driver:
             work.attempts += 1
         if lane.closed:
             lane.in_flight -= 1  # it has no final answer, and there will be no other try
-        elif outcome.failure.upstream_is_out or outcome.retry_after_s is not None:
+        elif outcome.failure.holds_upstream(outcome.retry_after_s):
             lane.put_back(work)
             self._on_return(lane)
         elif may_try_again(outcome, work.attempts, self._retry):
-            self._try_later(lane, work)
+            self._try_later(lane, work, outcome.retry_after_s)
         elif self.health.failures >= self._retry.attempts_max and await self._is_out():
             work.attempts -= 1  # an outage after all
             lane.put_back(work)
@@ -196,8 +204,9 @@ class Driver:
         else:
             lane.settle(work, outcome)
 
-    def _try_later(self, lane: Lane, work: Work) -> None:
-        delay = wait_s(work.tries, self._retry, jitter=random.random())  # noqa: S311
+    def _try_later(self, lane: Lane, work: Work, retry_after_s: float | None) -> None:
+        jitter = random.random()  # noqa: S311
+        delay = wait_s(work.tries, self._retry, jitter=jitter, retry_after_s=retry_after_s)
         lane.wait()
 
         def back() -> None:
@@ -262,7 +271,12 @@ class Driver:
         if not self._stopped:
             self._look_timer = self._loop.call_later(delay_s, self.look)
 
-    def _spawn(self, coroutine) -> None:  # type: ignore[no-untyped-def]
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._on_end)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self._on_bug(bug)

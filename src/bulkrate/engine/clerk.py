@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import AsyncIterator
 
 from bulkrate.engine.admit import Admitter
 from bulkrate.engine.bell import Waiter
@@ -17,14 +18,20 @@ from bulkrate.engine.notify import Notifier
 from bulkrate.engine.sweep import Sweeper
 from bulkrate.errors import BlobError, Fenced, StoreError
 from bulkrate.store.records import BatchRecord
-from bulkrate.telemetry import log_event
+from bulkrate.telemetry import log_event, logger
 
 ROLE = "clerk"
 # Batches read side by side; each holds a slice of its file, one line and its bit fields (40 MB at ten million
 # lines).
 _ADMITTED_AT_ONCE = 16
+# Batches closed side by side, so that the last account of a huge one holds up no other.
+_CLOSED_AT_ONCE = 16
 _TROUBLE_WAIT_S = 1.0
 _NOTIFY_S_MAX = 5.0
+
+
+class _FailedForNowError(Exception):
+    """It did not work, it was said, and it will be tried again."""
 
 
 class Clerk:
@@ -39,20 +46,23 @@ class Clerk:
         self._sweeper = Sweeper(context)
         self._notifier = Notifier(context)
         self._reading: dict[str, asyncio.Task[None]] = {}
+        self._closing: dict[str, asyncio.Task[None]] = {}
+        #: What failed at its last try: a batch, or a loop.
+        self._failing: set[str] = set()
         self._stopping = asyncio.Event()
         self._new_events = asyncio.Event()
-        self._troubled = False
 
     async def run(self, waiter: Waiter) -> None:
         """Work until stopped. Raises `Fenced` when another clerk has taken over."""
         async with asyncio.TaskGroup() as group:
-            tasks = [
+            loops = [
                 group.create_task(self._main_loop(waiter, group)),
                 group.create_task(self._sweep_loop(waiter)),
                 group.create_task(self._notify_loop()),
+                group.create_task(self._renew_loop()),
             ]
             await self._stopping.wait()
-            for task in (*tasks, *self._reading.values()):
+            for task in (*loops, *self._reading.values(), *self._closing.values()):
                 task.cancel()
         await self._context.ask(self._context.store.work.bury, self._epoch)
         self._writer.close()
@@ -63,61 +73,87 @@ class Clerk:
 
     async def _main_loop(self, waiter: Waiter, group: asyncio.TaskGroup) -> None:
         while True:
-            try:
-                await self._renew()
-                await self._begin_reading(waiter, group)
-                await self._finisher.run_once()
-                await self._out_of_trouble()
-            except Fenced:
-                raise
-            except (StoreError, BlobError) as error:
-                await self._in_trouble(error)
-            self._new_events.set()
-            self._context.bells.host.ring()
+            with contextlib.suppress(_FailedForNowError):
+                async with self._watched("records"):
+                    await self._begin_reading(waiter, group)
+                    await self._begin_closing(waiter, group)
             await waiter.wait(self._context.settings.timing.poll_s)
 
     async def _begin_reading(self, waiter: Waiter, group: asyncio.TaskGroup) -> None:
+        # One that ends while the store is asked may still be in the answer: it is not read twice.
+        begun = set(self._reading)
         for batch in await self._context.ask(self._context.store.batches.unplanned):
             if len(self._reading) >= _ADMITTED_AT_ONCE:
                 return
-            if batch.id not in self._reading:
+            if batch.id not in begun:
                 self._reading[batch.id] = group.create_task(self._read(batch, waiter))
+
+    async def _begin_closing(self, waiter: Waiter, group: asyncio.TaskGroup) -> None:
+        begun = set(self._closing)
+        for batch in await self._finisher.ready():
+            if len(self._closing) >= _CLOSED_AT_ONCE:
+                return
+            if batch.id not in begun:
+                self._closing[batch.id] = group.create_task(self._close(batch, waiter))
 
     async def _read(self, batch: BatchRecord, waiter: Waiter) -> None:
         try:
-            await self._admitter.admit(batch)
-        except Fenced:
-            raise
-        except (StoreError, BlobError) as error:
-            await self._in_trouble(error)
+            async with self._watched(batch.id):
+                await self._admitter.admit(batch)
+        except _FailedForNowError:
+            return
         finally:
             del self._reading[batch.id]
         self._context.bells.sender.ring()
+        self._tell_ends()  # it may have been rejected
         waiter.ring()
+
+    async def _close(self, batch: BatchRecord, waiter: Waiter) -> None:
+        full = len(self._closing) >= _CLOSED_AT_ONCE
+        try:
+            async with self._watched(batch.id):
+                await self._finisher.close(batch)
+        except _FailedForNowError:
+            return
+        finally:
+            del self._closing[batch.id]
+        self._tell_ends()
+        if full:
+            waiter.ring()
+
+    def _tell_ends(self) -> None:
+        self._new_events.set()
+        self._context.bells.host.ring()
 
     async def _sweep_loop(self, waiter: Waiter) -> None:
         while True:
-            try:
-                if await self._sweeper.run_once():
-                    self._context.bells.sender.ring()
-                    waiter.ring()
-            except (StoreError, BlobError) as error:
-                await self._in_trouble(error)
+            with contextlib.suppress(_FailedForNowError):
+                async with self._watched("sweep"):
+                    if await self._sweeper.run_once():
+                        self._context.bells.sender.ring()
+                        waiter.ring()
             await asyncio.sleep(self._context.settings.timing.sweep_s)
 
     async def _notify_loop(self) -> None:
         while True:
             wait_s = _NOTIFY_S_MAX
-            try:
-                self._new_events.clear()
-                due = await self._notifier.run_once()
-                if due is not None:
-                    wait_s = min(max(due - self._context.clock(), 0.05), _NOTIFY_S_MAX)
-            except StoreError as error:
-                await self._in_trouble(error)
+            self._new_events.clear()
+            with contextlib.suppress(_FailedForNowError):
+                async with self._watched("notify"):
+                    due = await self._notifier.run_once()
+                    if due is not None:
+                        wait_s = min(max(due - self._context.clock(), 0.05), _NOTIFY_S_MAX)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._new_events.wait()
+
+    async def _renew_loop(self) -> None:
+        """Keep the lease, however long anything else takes. Raises `Fenced`."""
+        while True:
+            with contextlib.suppress(_FailedForNowError):
+                async with self._watched("lease"):
+                    await self._renew()
+            await asyncio.sleep(self._context.settings.timing.lease_s / 3)
 
     async def _renew(self) -> None:
         timing = self._context.settings.timing
@@ -125,21 +161,43 @@ class Clerk:
             self._context.store.work.renew, self._epoch, now=self._context.clock(), lease_s=timing.lease_s
         )
 
-    async def _in_trouble(self, error: StoreError | BlobError) -> None:
-        """Say why nothing moves, and try again a little later."""
-        if not self._troubled:
-            log_event(logging.ERROR, "clerk_paused", reason=str(error))
-        self._troubled = True
+    @contextlib.asynccontextmanager
+    async def _watched(self, what: str) -> AsyncIterator[None]:
+        """Answer a failure of `what`: say why it does not move, and wait a little.
+
+        Raises `_FailedForNowError` then, and lets `Fenced` through.
+        """
+        try:
+            yield
+        except Fenced:
+            raise
+        except (StoreError, BlobError) as error:
+            await self._fails(what, str(error))
+            raise _FailedForNowError from error
+        except Exception as bug:
+            # One batch that trips us must not take all others down with it, again and again.
+            logger.exception("clerk_tripped what=%s", what)
+            await self._fails(what, f"{type(bug).__name__} at {what}")
+            raise _FailedForNowError from bug
+        if what in self._failing:
+            self._failing.discard(what)
+            await self._moves_again()
+
+    async def _fails(self, what: str, reason: str) -> None:
+        if not self._failing:
+            log_event(logging.ERROR, "clerk_paused", reason=reason)
+        self._failing.add(what)
         with contextlib.suppress(StoreError):  # the store may be what fails; the log has said it
             await self._context.ask(
-                self._context.store.upstreams.trouble, ROLE, str(error), now=self._context.clock()
+                self._context.store.upstreams.trouble, ROLE, reason, now=self._context.clock()
             )
         await asyncio.sleep(_TROUBLE_WAIT_S)
 
-    async def _out_of_trouble(self) -> None:
-        if self._troubled and not self._reading:
-            self._troubled = False
-            log_event(logging.WARNING, "clerk_resumed")
+    async def _moves_again(self) -> None:
+        if self._failing:
+            return
+        log_event(logging.WARNING, "clerk_resumed")
+        with contextlib.suppress(StoreError):
             await self._context.ask(
                 self._context.store.upstreams.trouble, ROLE, None, now=self._context.clock()
             )

@@ -45,18 +45,18 @@ class Finisher:
         self._writer = writer
         self._epoch = epoch
 
-    async def run_once(self) -> None:
-        """Close every batch that can be closed."""
+    async def ready(self) -> list[BatchRecord]:
+        """The batches that can be closed now."""
         store = self._context.store.batches
         for batch_id in await self._context.ask(store.sent):
             try:
                 await self._context.ask(store.move, batch_id, Event.LINES_DONE, now=self._context.now())
             except IllegalTransition:
                 continue  # it was cancelled in this moment; it is settled below all the same
-        for batch in await self._context.ask(store.settled):
-            await self._close(batch)
+        return await self._context.ask(store.settled)
 
-    async def _close(self, batch: BatchRecord) -> None:
+    async def close(self, batch: BatchRecord) -> None:
+        """Account for every line of a batch, and end it. Does nothing to one that has ended."""
         context = self._context
         reach("finish.moved")
         shards = await context.ask(
@@ -117,8 +117,14 @@ class Finisher:
         self, batch: BatchRecord, shard: ShardRecord, finished: LineSet, log: BatchLog, source: Reader | None
     ) -> None:
         code, message = _NEVER_RAN[batch.state]
-        plan = self._context.blobs.open(shard.plan)
         told = 0
+        try:
+            plan = self._context.blobs.open(shard.plan)
+        except BlobMissing as error:
+            # Nobody knows its lines any more. The batch ends all the same, short of them.
+            log_event(logging.ERROR, "shard_unreadable", batch=batch.id, shard=shard.shard, reason=str(error))
+            await self._commit(log, ShardNews(shard=shard.shard, done=True, released=True))
+            return
         try:
             for piece in read_pieces(plan, 0, plan.size):
                 for planned in read_plan(piece):

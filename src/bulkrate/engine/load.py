@@ -51,6 +51,7 @@ class ShardLoad:
         self._may_send = may_send
         self._on_change = on_change
         self._records = self._read_plan()
+        self._taken = 0
         self._exhausted = False
 
     def take(self) -> Work | None:
@@ -59,6 +60,7 @@ class ShardLoad:
             return None
         for planned in self._records:
             if planned.line not in self._finished:
+                self._taken += 1
                 return Work(planned)
         self._exhausted = True
         return None
@@ -89,8 +91,11 @@ class ShardLoad:
         self._on_change(False)
 
     def emptied(self) -> None:
-        """Nothing is left in any form: the shard is done if its plan was read to the end."""
-        if self._exhausted and not self.done and not self.abandoned:
+        """Nothing more will be sent. The shard is done if each of its lines has its last word: a lane that
+        was closed is empty too, yet the lines that waited in it to be tried again never ran.
+        """
+        every_line = self._exhausted and self.settled == self._taken
+        if every_line and not self.done and not self.abandoned:
             self.done = True
             self._on_change(True)
 

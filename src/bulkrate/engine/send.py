@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from dataclasses import dataclass, field
 
 import msgspec
@@ -24,7 +25,7 @@ from bulkrate.engine.context import Context
 from bulkrate.engine.load import ShardLoad
 from bulkrate.engine.log import BatchLog, Group, LogWriter, finished_lines
 from bulkrate.engine.points import reach
-from bulkrate.errors import BlobError, BlobMissing, Fenced, StoreError
+from bulkrate.errors import BlobError, Fenced, StoreError
 from bulkrate.store.records import ClaimedShard, ShardNews, UpstreamRecord
 from bulkrate.telemetry import log_event
 
@@ -32,8 +33,8 @@ ROLE = "sender"
 # Shards driven at once. More wait in the store; each takes about 20 kB here.
 _SHARDS_MAX = 4_096
 _CLAIMED_AT_ONCE = 256
-# Answers gathered while the disk or the store fails. Beyond this nothing more is sent until they are safe.
-_UNCOMMITTED_BYTES_MAX = 64 << 20
+# A commit that takes longer stops the sending until it is through: what a crash costs stays within a second.
+_COMMIT_S_MAX = 0.5
 # How often the progress of shards without news is told.
 _TELL_S = 1.0
 _RATE_WEIGHT = 0.3
@@ -71,24 +72,37 @@ class Sender:
         self._timing = context.settings.timing
         self._writer = LogWriter(context.store, context.blobs, epoch)
         self._batches: dict[str, _Batch] = {}
+        self._not_begun: deque[ClaimedShard] = deque()
+        self._unreadable: set[tuple[str, int]] = set()
         self._unsafe: list[Group] = []
         self._dispatcher = Dispatcher(context.settings, on_news=self._on_upstream_news)
         self._news: dict[str, UpstreamRecord] = {}
         self._changed = asyncio.Event()
         self._finished_one = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._landed = False
         self._troubled = False
+        self._held = False
         self._loop = asyncio.get_running_loop()
 
     async def run(self, waiter: Waiter) -> None:
         """Send until stopped. Raises `Fenced` when another worker has taken over."""
         self._dispatcher.start()
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._claim_loop(waiter)), group.create_task(self._commit_loop())]
+            loops = [
+                group.create_task(self._claim_loop(waiter)),
+                group.create_task(self._renew_loop()),
+                group.create_task(self._watch()),
+            ]
+            group.create_task(self._commit_loop())
             await self._stopping.wait()
             await self._land()
-            for task in tasks:
+            for task in loops:
                 task.cancel()
+            # Never cancelled: a commit goes on in its thread, and would be made a second time.
+            self._landed = True
+            self._changed.set()
+            self._finished_one.set()
         await self._last_commit()
         await self._dispatcher.close()
         await self._context.ask(self._context.store.work.bury, self._epoch)
@@ -112,7 +126,8 @@ class Sender:
 
     async def _look_round(self) -> None:
         await self._close_stopped()
-        room = _SHARDS_MAX - sum(len(batch.shards) for batch in self._batches.values())
+        await self._begin_all()
+        room = _SHARDS_MAX - len(self._not_begun) - sum(len(batch.shards) for batch in self._batches.values())
         while room > 0 and not self._stopping.is_set():
             claimed = await self._context.ask(
                 self._context.store.work.claim,
@@ -123,25 +138,34 @@ class Sender:
             )
             if claimed:
                 reach("send.claimed")
-            for shard in claimed:
-                await self._begin(shard)
+            self._not_begun.extend(claimed)
+            await self._begin_all()
             room -= len(claimed)
             if len(claimed) < _CLAIMED_AT_ONCE:
                 break
+
+    async def _begin_all(self) -> None:
+        """Begin every shard that was claimed; one that cannot be read now is tried again later."""
+        for _ in range(len(self._not_begun)):
+            claimed = self._not_begun[0]
+            try:
+                await self._begin(claimed)
+            except BlobError as error:
+                self._say_unreadable(claimed, error)
+                self._not_begun.append(claimed)
+            self._not_begun.popleft()
 
     async def _begin(self, claimed: ClaimedShard) -> None:
         shard = claimed.shard
         batch = self._batches.get(shard.batch_id)
         if batch is None:
             batch = self._batches[shard.batch_id] = await self._context.ask(self._open_batch, shard.batch_id)
+        plan = self._context.blobs.open(shard.plan)
         try:
-            plan = self._context.blobs.open(shard.plan)
             source = self._context.blobs.open(claimed.input_blob or "gone")
-        except BlobMissing as error:
-            log_event(
-                logging.ERROR, "shard_unreadable", batch=shard.batch_id, shard=shard.shard, reason=str(error)
-            )
-            return
+        except BlobError:
+            plan.close()
+            raise
         load = ShardLoad(
             claimed,
             plan=plan,
@@ -155,6 +179,12 @@ class Sender:
         batch.shards[shard.shard] = _Active(load, lane, told_at=self._loop.time())
         self._dispatcher.enter(lane)
 
+    def _say_unreadable(self, claimed: ClaimedShard, error: BlobError) -> None:
+        which = (claimed.shard.batch_id, claimed.shard.shard)
+        if which not in self._unreadable:
+            self._unreadable.add(which)
+            log_event(logging.ERROR, "shard_unreadable", batch=which[0], shard=which[1], reason=str(error))
+
     def _open_batch(self, batch_id: str) -> _Batch:
         extents = self._context.store.work.extents(batch_id)
         finished = finished_lines(self._context.blobs, extents)
@@ -165,22 +195,31 @@ class Sender:
         """Stop sending the lines of batches that are cancelled or late; let go of what has landed or waited
         long enough.
         """
-        if not self._batches:
+        known = {*self._batches, *(claimed.shard.batch_id for claimed in self._not_begun)}
+        if not known:
             return
-        statuses = await self._context.ask(self._context.store.batches.statuses, list(self._batches))
+        statuses = await self._context.ask(self._context.store.batches.statuses, list(known))
+        stopped = {name for name in known if not statuses.get(name, Status.CANCELLED).sending}
+        for batch_id in stopped & self._batches.keys():
+            self._close(self._batches[batch_id])
+        for claimed in [claimed for claimed in self._not_begun if claimed.shard.batch_id in stopped]:
+            shard = claimed.shard
+            await self._context.ask(
+                self._context.store.work.release, self._epoch, shard.batch_id, shard.shard
+            )
+            self._not_begun.remove(claimed)
+
+    def _close(self, batch: _Batch) -> None:
         now = self._loop.time()
-        for batch_id, batch in list(self._batches.items()):
-            if statuses.get(batch_id, Status.CANCELLED).sending:
-                continue
-            for active in batch.shards.values():
-                if active.closing_since is None:
-                    active.closing_since = now
-                    self._dispatcher.leave(active.lane)
-                landed = active.lane.in_flight == 0
-                if landed or now - active.closing_since > self._timing.grace_s:
-                    active.load.abandoned = not landed
-                    self._changed.set()
-                    self._finished_one.set()
+        for active in batch.shards.values():
+            if active.closing_since is None:
+                active.closing_since = now
+                self._dispatcher.leave(active.lane)
+            landed = active.lane.in_flight == 0
+            if landed or now - active.closing_since > self._timing.grace_s:
+                active.load.abandoned = not landed
+                self._changed.set()
+                self._finished_one.set()
 
     def _may_send(self, expires_at: int) -> bool:
         return self._context.clock() < stop_line(expires_at, self._dispatcher.latency_s)
@@ -193,7 +232,7 @@ class Sender:
             self._finished_one.set()
 
     async def _commit_loop(self) -> None:
-        while True:
+        while not self._landed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TELL_S):
                     await self._changed.wait()
@@ -210,12 +249,10 @@ class Sender:
 
     async def _commit(self) -> None:
         ended = self._gather()
-        if not self._unsafe and not self._news:
-            await self._renew()
-            return
         if self._unsafe:
             reach("commit.gathered")
         news, self._news = self._news, {}
+        slow = self._loop.call_later(_COMMIT_S_MAX, self._hold)
         try:
             for record in news.values():
                 await self._context.ask(self._context.store.upstreams.report, record)
@@ -226,22 +263,34 @@ class Sender:
                     now=self._context.clock(),
                     lease_s=self._timing.lease_s,
                 )
+            elif self._troubled:
+                await self._renew()
         except Fenced:
             raise
         except (StoreError, BlobError) as error:
             self._news = news | self._news
             await self._in_trouble(error)
             return
+        finally:
+            slow.cancel()
         self._unsafe = []
+        self._forget_ended()
         await self._out_of_trouble()
         if ended:
             self._context.bells.clerk.ring()
+
+    def _forget_ended(self) -> None:
+        """Close the logs of batches without a shard. Not before all of theirs counts: opened again too
+        early, a log would begin at an end that is no longer the last.
+        """
+        for batch_id in [batch_id for batch_id, batch in self._batches.items() if not batch.shards]:
+            del self._batches[batch_id]
 
     def _gather(self) -> bool:
         """Hand over what every batch has gathered; whether a shard ended by it."""
         now = self._loop.time()
         ended = False
-        for batch_id, batch in list(self._batches.items()):
+        for batch in self._batches.values():
             news = []
             for number, active in list(batch.shards.items()):
                 over = active.load.done or self._is_released(active)
@@ -255,8 +304,6 @@ class Sender:
             group = batch.log.hand_over(tuple(news))
             if group.ledger or news:
                 self._unsafe.append(group)
-            if not batch.shards:
-                del self._batches[batch_id]
         return ended
 
     def _is_released(self, active: _Active) -> bool:
@@ -288,20 +335,34 @@ class Sender:
             in_flight=active.lane.in_flight, lines_per_s=active.lines_per_s, released=released
         )
 
+    async def _renew_loop(self) -> None:
+        """Keep the lease while a commit is slow or fails. Raises `Fenced`."""
+        while True:
+            await asyncio.sleep(self._timing.lease_s / 3)
+            try:
+                await self._renew()
+            except Fenced:
+                raise
+            except StoreError as error:
+                await self._in_trouble(error)
+
     async def _renew(self) -> None:
-        with contextlib.suppress(StoreError):
-            await self._context.ask(
-                self._context.store.work.renew,
-                self._epoch,
-                now=self._context.clock(),
-                lease_s=self._timing.lease_s,
-            )
+        await self._context.ask(
+            self._context.store.work.renew,
+            self._epoch,
+            now=self._context.clock(),
+            lease_s=self._timing.lease_s,
+        )
+
+    async def _watch(self) -> None:
+        """Raise what broke the dispatcher: a new process goes on from the last commit."""
+        raise await self._dispatcher.broken
 
     # --- trouble of our own ---
 
     async def _in_trouble(self, error: StoreError | BlobError) -> None:
         """Stand still, say so, and try again: nothing gathered is given up."""
-        self._dispatcher.hold(True)
+        self._hold()
         if not self._troubled:
             log_event(logging.ERROR, "sender_paused", reason=str(error))
         self._troubled = True
@@ -313,13 +374,21 @@ class Sender:
         self._changed.set()
 
     async def _out_of_trouble(self) -> None:
-        if self._troubled:
-            log_event(logging.WARNING, "sender_resumed")
+        if self._held:
+            self._held = False
+            self._dispatcher.hold(False)
+        if not self._troubled:
+            return
+        with contextlib.suppress(StoreError):  # then it is told at the next commit
             await self._context.ask(
                 self._context.store.upstreams.trouble, ROLE, None, now=self._context.clock()
             )
             self._troubled = False
-            self._dispatcher.hold(False)
+            log_event(logging.WARNING, "sender_resumed")
+
+    def _hold(self) -> None:
+        self._held = True
+        self._dispatcher.hold(True)
 
     def _on_upstream_news(self, driver: Driver) -> None:
         models = driver.catalogue.models

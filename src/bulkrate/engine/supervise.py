@@ -16,12 +16,14 @@ import msgspec
 
 from bulkrate.engine import clerk, send
 from bulkrate.engine.context import Context
-from bulkrate.errors import ConfigError
+from bulkrate.errors import ConfigError, StoreError
 from bulkrate.telemetry import log_event
 
 _ROLES = (clerk.ROLE, send.ROLE)
 _RESTART_S_MIN = 0.1
-_RESTART_S_MAX = 5.0
+# A batch resumes within 5 s even if the last process died young: this, and a second to start.
+_RESTART_S_MAX = 3.0
+_LONG_LIFE_S = 10.0
 # Beyond the sender's own grace: its last commit, and the end of its interpreter.
 _STOP_S_MORE = 10.0
 
@@ -83,16 +85,24 @@ class _Keeper:
         loop = asyncio.get_running_loop()
         while not self._stopping:
             began = loop.time()
-            self._process = await self._start()
-            code = await self._process.wait()
+            code = await self._one_life()
             if self._stopping:
                 return
             log_event(logging.ERROR, "process_died", role=self._role, exit_code=code)
-            await self._context.ask(self._context.store.work.bury_role, self._role)
-            wait_s = (
-                _RESTART_S_MIN if loop.time() - began > _RESTART_S_MAX else min(wait_s * 2, _RESTART_S_MAX)
-            )
             await asyncio.sleep(wait_s)
+            lived_s = loop.time() - began
+            wait_s = _RESTART_S_MIN if lived_s > _LONG_LIFE_S else min(wait_s * 2, _RESTART_S_MAX)
+
+    async def _one_life(self) -> int:
+        """Start the process and wait for its end; the exit code."""
+        try:
+            # Whoever had the role before is dead. A store that fails now gets another chance with the next.
+            await self._context.ask(self._context.store.work.bury_role, self._role)
+            self._process = await self._start()
+        except (StoreError, OSError) as error:
+            log_event(logging.ERROR, "process_not_started", role=self._role, reason=str(error))
+            return -1
+        return await self._process.wait()
 
     async def stop(self) -> None:
         """Ask it to end, and make it end if it does not."""

@@ -61,7 +61,7 @@ def serve(
     import uvloop
 
     from bulkrate import config
-    from bulkrate.engine.context import close_context, open_context
+    from bulkrate.engine.context import close_context, data_folder, open_context
     from bulkrate.engine.supervise import owned, start_afresh
     from bulkrate.telemetry import log_to_stderr
 
@@ -74,7 +74,7 @@ def serve(
     }
     settings = config.load(file=config_file, environ=os.environ, flags=flags)
     log_to_stderr("server")
-    with owned(Path(settings.data)):
+    with owned(data_folder(settings)):
         context = open_context(settings)
         try:
             _refuse_open_door(context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,16 +39,24 @@ class Context:
         return await asyncio.to_thread(function, *args, **kwargs)
 
 
-def open_context(settings: Settings, *, bells: Bells | None = None) -> Context:
-    """Open the data folder that `settings.data` names, creating it at first use. Raises `ConfigError`."""
+def data_folder(settings: Settings) -> Path:
+    """The data folder, made at its first use. Raises `ConfigError`."""
     data = Path(settings.data)
     try:
         # Prompts, answers and signing secrets lie here: nobody else's business.
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as cause:
         raise ConfigError(
-            f"the data folder {data} cannot be created: {cause.strerror}; name another with --data"
+            f"the data folder {data} cannot be made: {cause.strerror}; name another with --data"
         ) from cause
+    if not os.access(data, os.W_OK | os.X_OK):
+        raise ConfigError(f"the data folder {data} cannot be written to; name another with --data")
+    return data
+
+
+def open_context(settings: Settings, *, bells: Bells | None = None) -> Context:
+    """Open the data folder that `settings.data` names, creating it at first use. Raises `ConfigError`."""
+    data = data_folder(settings)
     return Context(
         settings=settings,
         store=Store(data / "bulkrate.db"),

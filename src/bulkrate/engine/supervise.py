@@ -31,7 +31,6 @@ _STOP_S_MORE = 10.0
 @contextmanager
 def owned(data: Path) -> Iterator[None]:
     """Own a data folder: two servers on one folder would each think the other dead. Raises `ConfigError`."""
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (data / "lock").open("a+", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

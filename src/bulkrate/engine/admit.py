@@ -110,6 +110,7 @@ class Admitter:
             context.store.batches.reject,
             batch.id,
             msgspec.json.encode(told),
+            msgspec.json.encode(told[:_FIRST_FAULTS]),
             now=context.now(),
             event_id=new_id("evt_"),
         )

@@ -59,7 +59,7 @@ class BatchStore:
         return self._one(batches.c.id == batch_id)
 
     def page(self, project: str, *, after: BatchRecord | None, limit: int) -> list[BatchRecord]:
-        """Up to `limit` batches, newest first, beginning behind `after`."""
+        """Up to `limit` batches, newest first, beginning behind `after`; of faults only the first."""
         query = (
             select(batches).where(batches.c.project == project).order_by(batches.c.seq.desc()).limit(limit)
         )
@@ -176,7 +176,8 @@ class BatchStore:
             row = _lock(connection, batch_id)
             if row is None or row["status"] != Status.VALIDATING.value:
                 return
-            _move(connection, row, Event.REJECTED, now, event_id=event_id, faults=faults, planned=True)
+            told = {"faults": faults, "first_faults": first_faults, "planned": True}
+            _move(connection, row, Event.REJECTED, now, event_id=event_id, **told)
 
     def move(self, batch_id: str, event: Event, *, now: int) -> BatchRecord | None:
         """Let `event` happen to a batch that does not end by it. None when there is no such batch.

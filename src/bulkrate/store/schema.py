@@ -121,7 +121,9 @@ batches = Table(
     Column("family", String, nullable=False),
     Column("idempotency_key", String),
     Column("idempotency_digest", String),
+    # All faults of a rejected batch, up to some megabytes, and the first of them, for lists.
     Column("faults", LargeBinary),
+    Column("first_faults", LargeBinary),
     # Whether every line is known: its shards are written, its bad lines are told.
     Column("planned", Boolean, nullable=False, default=False),
     Column("total", BigInteger, nullable=False, default=0),

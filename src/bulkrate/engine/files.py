@@ -11,7 +11,7 @@ from bulkrate.engine.content import Content, InputOrderedOutput, Segment, Segmen
 from bulkrate.engine.context import Context
 from bulkrate.engine.ids import new_file_id
 from bulkrate.engine.points import reach
-from bulkrate.errors import BlobError, InvalidRequest, NoSpace, NotFound, TooLarge, Unavailable
+from bulkrate.errors import BlobError, InvalidRequest, NoSpace, NotFound, StoreError, TooLarge, Unavailable
 from bulkrate.store.records import FileRecord
 from bulkrate.wire.base import Page
 from bulkrate.wire.files import (
@@ -110,7 +110,11 @@ class Files:
             expires_at=expiry(purpose, expires_after.seconds if expires_after else None, now),
             blob=incoming.key,
         )
-        return to_wire(await self._context.ask(self._context.store.files.add, record))
+        try:
+            return to_wire(await self._context.ask(self._context.store.files.add, record))
+        except StoreError:
+            await self._context.ask(self._context.blobs.delete, incoming.key)
+            raise
 
     async def list(
         self,

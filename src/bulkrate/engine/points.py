@@ -1,6 +1,7 @@
 """Named points at which a process can be made to die, so that tests can show that it may.
 
-    BULKRATE_DIE_AT="commit.written:3"    die by SIGKILL when this point is reached for the third time
+    BULKRATE_DIE_AT="commit.written:3"          die by SIGKILL when this point is reached for the third time
+    BULKRATE_DIE_AT="commit.written:3:FILE"     the same, and make FILE; while there is a FILE nobody dies
 
 Without the variable, reaching a point costs one look into an empty mapping.
 """
@@ -30,17 +31,29 @@ POINTS = {
 _VARIABLE = "BULKRATE_DIE_AT"
 
 
-def _armed() -> dict[str, int]:
-    name, _, count = os.environ.get(_VARIABLE, "").partition(":")
-    return {name: int(count or 1)} if name else {}
+def _armed() -> tuple[dict[str, int], str | None]:
+    name, _, rest = os.environ.get(_VARIABLE, "").partition(":")
+    count, _, once = rest.partition(":")
+    return ({name: int(count or 1)} if name else {}), once or None
 
 
-_left = _armed()
+_left, _once = _armed()
 
 
 def reach(point: str) -> None:
     """Die here, if this is the point and the time to die."""
     if point in _left:
         _left[point] -= 1
-        if _left[point] == 0:
+        if _left[point] == 0 and _first_to_die():
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _first_to_die() -> bool:
+    """Whether nobody died before us, where only one shall: a child that is started again goes on."""
+    if _once is None:
+        return True
+    try:
+        os.close(os.open(_once, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True

@@ -9,7 +9,7 @@ from bulkrate.engine import paths
 from bulkrate.engine.context import Context
 from bulkrate.engine.files import Incoming, check_expiry, check_purpose, expiry, to_wire
 from bulkrate.engine.ids import new_file_id, new_id
-from bulkrate.errors import BlobError, InvalidRequest, NotFound, TooLarge, Unavailable
+from bulkrate.errors import BlobError, InvalidRequest, NotFound, StoreError, TooLarge, Unavailable
 from bulkrate.store.records import FileRecord, PartRecord, UploadRecord
 from bulkrate.wire.files import CompleteUpload, CreateUpload, File, Upload, UploadPart
 
@@ -76,7 +76,12 @@ class Uploads:
             created_at=self._context.now(),
             blob=incoming.key,
         )
-        if not await self._context.ask(store.add_part, part):
+        try:
+            added = await self._context.ask(store.add_part, part)
+        except StoreError:
+            await self._context.ask(self._context.blobs.delete, part.blob)
+            raise
+        if not added:
             await self._context.ask(self._context.blobs.delete, part.blob)
             raise _not_pending(upload_id, "no longer pending")
         return UploadPart(id=part.id, created_at=part.created_at, upload_id=upload_id)
@@ -105,7 +110,12 @@ class Uploads:
                 param="part_ids",
             )
         file = await self._context.ask(self._join, upload, chosen, ask.md5)
-        if not await self._context.ask(self._context.store.uploads.complete, upload_id, file):
+        try:
+            completed = await self._context.ask(self._context.store.uploads.complete, upload_id, file)
+        except StoreError:
+            await self._context.ask(self._context.blobs.delete, str(file.blob))
+            raise
+        if not completed:
             await self._context.ask(self._context.blobs.delete, str(file.blob))
             return await self._completed(project, await self._find(project, upload_id))
         self._context.bells.clerk.ring()

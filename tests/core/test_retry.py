@@ -1,0 +1,56 @@
+"""When to try again: by attempts that count, and by a wait that grows, is random and is bounded."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkrate.config import Retry
+from bulkrate.core.outcome import Failed, Failure
+from bulkrate.core.retry import may_try_again, wait_s
+
+RETRY = Retry(attempts_max=3, backoff_s_min=0.5, backoff_s_max=60.0, retry_after_s_max=100.0)
+
+
+@pytest.mark.parametrize(
+    ("tries", "jitter", "seconds"),
+    [
+        (1, 1.0, 1.0),  # 0.5 * 2
+        (1, 0.0, 0.0),
+        (1, 0.25, 0.25),
+        (2, 1.0, 2.0),  # 0.5 * 4
+        (6, 1.0, 32.0),  # 0.5 * 64
+        (7, 1.0, 60.0),  # 64, capped
+        (10_000, 0.5, 30.0),
+        (0, 1.0, 1.0),  # as the first
+    ],
+)
+def test_the_wait_doubles_until_its_cap(tries, jitter, seconds):
+    assert wait_s(tries, RETRY, jitter=jitter) == seconds
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "jitter", "seconds"),
+    [
+        (7.0, 0.0, 7.0),
+        (7.0, 0.5, 7.35),  # 7 * 1.05
+        (0.0, 0.9, 0.0),
+        (86_400.0, 0.0, 100.0),  # cut: a confused upstream cannot park a batch
+    ],
+)
+def test_an_upstreams_own_word_is_kept_to_and_spread_a_little(retry_after_s, jitter, seconds):
+    assert wait_s(1, RETRY, jitter=jitter, retry_after_s=retry_after_s) == pytest.approx(seconds)
+
+
+@given(st.integers(0, 10**6), st.floats(0, 1, exclude_max=True), st.none() | st.floats(0, 1e9))
+def test_no_wait_is_longer_than_the_settings_say(tries, jitter, retry_after_s):
+    wait = wait_s(tries, RETRY, jitter=jitter, retry_after_s=retry_after_s)
+    assert 0 <= wait <= (60.0 if retry_after_s is None else 110.0)
+
+
+@pytest.mark.parametrize("failure", Failure)
+@pytest.mark.parametrize("attempts", [1, 2, 3, 4, 1_000])
+def test_only_failures_that_may_be_the_lines_own_use_up_attempts(failure, attempts):
+    again = may_try_again(Failed(failure, "why"), attempts, RETRY)
+    assert again == (not failure.costs_attempt or attempts < 3)

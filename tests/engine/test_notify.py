@@ -66,7 +66,7 @@ def fail_a_batch(context, name: str = "a") -> None:
         family=f"batch_{name}",
     )
     context.store.batches.create(batch)
-    context.store.batches.reject(batch.id, b"[]", now=context.now(), event_id=f"evt_{name}")
+    context.store.batches.reject(batch.id, b"[]", b"[]", now=context.now(), event_id=f"evt_{name}")
 
 
 async def subscribe(context, url: str):

@@ -73,7 +73,7 @@ def fail_a_batch(context, name: str) -> None:
         family=f"batch_{name}",
     )
     context.store.batches.create(batch)
-    context.store.batches.reject(batch.id, b"[]", now=context.now(), event_id=f"evt_{name}")
+    context.store.batches.reject(batch.id, b"[]", b"[]", now=context.now(), event_id=f"evt_{name}")
 
 
 def test_a_new_endpoint_shows_its_secret_this_once(webhooks, clock):

@@ -46,7 +46,7 @@ def fail_a_batch(store, name: str, *, project: str = "default", now: int = NOW) 
         family=f"batch_{name}",
     )
     store.batches.create(batch)
-    store.batches.reject(batch.id, b"[]", now=now, event_id=f"evt_{name}")
+    store.batches.reject(batch.id, b"[]", b"[]", now=now, event_id=f"evt_{name}")
 
 
 def settle(store, delivery, status: str, **fields) -> bool:

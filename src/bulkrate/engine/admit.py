@@ -22,6 +22,9 @@ from bulkrate.errors import BlobMissing
 from bulkrate.store.records import BatchCommit, BatchRecord, FileRecord, LogEnds
 from bulkrate.wire.batches import BatchFault
 
+# Faults that a list of batches tells of each; `GET /v1/batches/{id}` tells of all.
+_FIRST_FAULTS = 100
+
 
 class Admitter:
     """Admits batches under one epoch of a clerk."""

@@ -60,9 +60,10 @@ class BatchStore:
 
     def page(self, project: str, *, after: BatchRecord | None, limit: int) -> list[BatchRecord]:
         """Up to `limit` batches, newest first, beginning behind `after`; of faults only the first."""
-        query = (
-            select(batches).where(batches.c.project == project).order_by(batches.c.seq.desc()).limit(limit)
-        )
+        # A page of a hundred rejected batches with all their faults would be a gigabyte.
+        columns = [column for column in batches.c if column.name != "faults"]
+        query = select(*columns, batches.c.first_faults.label("faults")).where(batches.c.project == project)
+        query = query.order_by(batches.c.seq.desc()).limit(limit)
         if after is not None:
             query = query.where(batches.c.seq < after.seq)
         return self._all(query)
@@ -170,8 +171,11 @@ class BatchStore:
             make_count(connection, epoch, isolated)
             return True
 
-    def reject(self, batch_id: str, faults: bytes, *, now: int, event_id: str) -> None:
-        """End a batch whose input is bad. Does nothing to one that was cancelled meanwhile."""
+    def reject(self, batch_id: str, faults: bytes, first_faults: bytes, *, now: int, event_id: str) -> None:
+        """End a batch whose input is bad; lists tell only of its `first_faults`.
+
+        Does nothing to one that was cancelled meanwhile.
+        """
         with self._db.write() as connection:
             row = _lock(connection, batch_id)
             if row is None or row["status"] != Status.VALIDATING.value:

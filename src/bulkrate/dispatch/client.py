@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -16,6 +17,8 @@ from bulkrate.config import Upstream
 from bulkrate.core.outcome import Answer, Failed, Failure
 
 _PROBE_TIMEOUT_S = 5.0
+# The server's own code says this, so it is there; a gateway says 502 to 504 of a server that is not.
+_LIST_IS_BROKEN = {500, 501}
 
 
 class AttemptError(Exception):
@@ -32,6 +35,7 @@ class Client:
     def __init__(self, upstream: Upstream, *, answer_bytes_max: int) -> None:
         self._url = upstream.url
         self._timeout_s = upstream.timeout_s
+        self._needs_list = upstream.models is None
         self._answer_bytes_max = answer_bytes_max
         self._http = _build(upstream)
 
@@ -52,7 +56,7 @@ class Client:
                     _retry_after_s(response) if response.status >= 400 else None,
                 )
         except PyreqwestError as cause:
-            raise AttemptError(self._translate(cause)) from cause
+            raise AttemptError(self._translate(cause, self._timeout_s)) from cause
 
     async def models(self) -> list[str] | None:
         """What the upstream says it serves; None when it has no such list. Raises `AttemptError` when it is
@@ -63,17 +67,18 @@ class Client:
             response = await request.build().send()
             content = bytes(await response.bytes())
         except PyreqwestError as cause:
-            raise AttemptError(self._translate(cause)) from cause
+            raise AttemptError(self._translate(cause, _PROBE_TIMEOUT_S)) from cause
         if response.status in {401, 403}:
             raise AttemptError(
                 Failed(Failure.KEY_REFUSED, f"the upstream does not accept our key ({response.status})")
             )
+        if response.status in _LIST_IS_BROKEN and not self._needs_list:
+            return None
         if response.status >= 500 or response.status == 429:
-            raise AttemptError(
-                Failed(
-                    Failure.UNREACHABLE, f"the upstream answers {response.status} when asked for its models"
-                )
-            )
+            detail = f"the upstream answers {response.status} when asked for its models"
+            if response.status in _LIST_IS_BROKEN:
+                detail += "; if it works all the same, list what it serves under 'models' in its settings"
+            raise AttemptError(Failed(Failure.UNREACHABLE, detail))
         return _model_ids(content) if response.status == 200 else None
 
     async def close(self) -> None:
@@ -95,12 +100,12 @@ class Client:
             chunks.append(bytes(chunk))
         return b"".join(chunks)
 
-    def _translate(self, cause: PyreqwestError) -> Failed:
+    def _translate(self, cause: PyreqwestError, timeout_s: float) -> Failed:
         """What went wrong, in our words: the library's may hold the URL, and so a key in it."""
         if _never_connected(cause):
             return Failed(Failure.UNREACHABLE, f"no connection to {self._url}")
         if isinstance(cause, RequestTimeoutError):
-            return Failed(Failure.TIMED_OUT, f"no answer within {self._timeout_s:g} s")
+            return Failed(Failure.TIMED_OUT, f"no answer within {timeout_s:g} s")
         return Failed(
             Failure.LOST, f"the connection was lost before the whole answer came ({type(cause).__name__})"
         )
@@ -140,22 +145,35 @@ def _retry_after_s(response: Response) -> float | None:
     """Seconds, whether the upstream gave milliseconds, seconds or a date."""
     milliseconds = response.get_header("retry-after-ms")
     after = response.get_header("retry-after")
-    try:
-        if milliseconds is not None:
-            return max(0.0, float(milliseconds) / 1000)
-        if after is not None:
-            return max(0.0, float(after))
-    except ValueError:
-        return _seconds_until(after)
-    return None
+    return read_retry_after(milliseconds, after, now=datetime.now(UTC))
 
 
-def _seconds_until(date: str | None) -> float | None:
+def read_retry_after(milliseconds: str | None, after: str | None, *, now: datetime) -> float | None:
+    """Seconds to wait, by the first of the two headers that makes sense; None when neither does."""
+    if milliseconds is not None and (seconds := _number(milliseconds)) is not None:
+        return seconds / 1000
+    if after is None:
+        return None
+    seconds = _number(after)
+    return _seconds_until(after, now) if seconds is None else seconds
+
+
+def _number(text: str) -> float | None:
     try:
-        when = parsedate_to_datetime(date or "")
+        number = float(text)
     except ValueError:
         return None
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    return max(0.0, number) if math.isfinite(number) else None
+
+
+def _seconds_until(date: str, now: datetime) -> float | None:
+    try:
+        when = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    if when.tzinfo is None:  # "-0000": the time is UTC, the sender's zone unknown
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - now).total_seconds())
 
 
 class _Model(msgspec.Struct):
@@ -169,5 +187,5 @@ class _Models(msgspec.Struct):
 def _model_ids(content: bytes) -> list[str] | None:
     try:
         return [model.id for model in msgspec.json.decode(content, type=_Models).data]
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -97,15 +97,16 @@ def _progress(context: Context, record: BatchRecord, now: _Now) -> Progress:
     if record.state.terminal:
         return Progress(done=done)
     in_flight, lines_per_s = now.moving.get(record.id, (0, 0.0))
+    paused = _why_paused(context, record, now)
     estimate = None
-    if record.state.sending and lines_per_s > 0:
+    if record.state.sending and lines_per_s > 0 and paused is None:
         estimate = context.now() + round((record.total - done) / lines_per_s)
     return Progress(
         done=done,
         in_flight=in_flight,
         lines_per_second=round(lines_per_s, 1),
         estimated_completion_at=estimate,
-        paused=_why_paused(context, record, now),
+        paused=paused,
     )
 
 

@@ -35,18 +35,27 @@ class Keys:
         self._context = context
         self._store = context.store.keys
 
-    async def project_of(self, secret: str | None) -> str:
+    async def project_of(self, secret: str | None, *, foreign: bool = False) -> str:
         """The project that `secret` opens. Raises `Unauthorized`.
 
         Without any active key everyone is the project `default`: that is how one begins, on one's own
         machine. The first key closes the door for whoever has none. A server that others can reach is never
-        open, not even when its last key is revoked while it runs.
+        open, not even when its last key is revoked while it runs. Nor is it open for a `foreign` request, one
+        that a page of another site makes in the browser of somebody on this machine.
         """
         project = await self._context.ask(self._store.project_of, digest_of(secret)) if secret else None
         if project is not None:
             return project
-        if is_loopback(self._context.settings.host) and not await self._context.ask(self._store.any_active):
+        open_door = is_loopback(self._context.settings.host) and not await self._context.ask(
+            self._store.any_active
+        )
+        if open_door and not foreign:
             return DEFAULT_PROJECT
+        if open_door:
+            raise Unauthorized(
+                "Without keys only programs on this machine are answered, not pages of other sites. "
+                "Make a key with `bulkrate keys create` to be answered from anywhere."
+            )
         if not secret:
             raise Unauthorized(
                 "You didn't provide an API key. You need to provide your API key in an Authorization header "

@@ -7,8 +7,11 @@ exist is the engine's business; a key is never logged or repeated.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+
+from bulkrate.engine.keys import is_loopback
 
 if TYPE_CHECKING:
     from bulkrate.engine import Engine
@@ -16,7 +19,18 @@ if TYPE_CHECKING:
 
 async def project_of(engine: Engine, headers: Headers) -> str:
     """The caller's project; refuses with Unauthorized."""
-    return await engine.keys.project_of(secret_in(headers))
+    return await engine.keys.project_of(secret_in(headers), foreign=is_foreign(headers))
+
+
+def is_foreign(headers: Headers) -> bool:
+    """Whether a page of another site asks.
+
+    A browser sends such a page's `Origin`; and a page whose own name was bent to this machine's address (DNS
+    rebinding) shows that name in `Host`.
+    """
+    places = [f"//{headers['host']}"] if "host" in headers else []
+    places += [headers["origin"]] if "origin" in headers else []
+    return not all(is_loopback(urlsplit(place).hostname or "") for place in places)
 
 
 def secret_in(headers: Headers) -> str | None:

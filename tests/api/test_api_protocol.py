@@ -64,7 +64,9 @@ def test_an_unknown_address_is_404(http: Http, method: str, path: str) -> None:
         ("POST", "/health", "GET, HEAD"),
     ],
 )
-def test_a_method_that_an_address_does_not_take_is_405(http: Http, method: str, path: str, allow: str) -> None:
+def test_a_method_that_an_address_does_not_take_is_405(
+    http: Http, method: str, path: str, allow: str
+) -> None:
     answer = http(method, path)
     assert answer.status == 405
     assert answer.headers["allow"] == allow
@@ -102,7 +104,9 @@ def test_an_unknown_file_is_named_as_openai_names_it(http: Http) -> None:
     }
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe{}", b"{} {}", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe{}", b"{} {}", b"[" * 100_000]
+)
 def test_a_body_that_is_no_json_object_is_400(http: Http, body: bytes) -> None:
     answer = http("POST", "/v1/batches", body, JSON)
     assert answer.status == 400
@@ -130,7 +134,12 @@ def test_a_chunked_json_body_beyond_the_bound_is_413(http: Http) -> None:
 
 
 def test_every_answer_has_its_request_id(http: Http) -> None:
-    answers = [http.get("/v1/batches"), http.get("/v1/nothing"), http.get("/health"), http("PUT", "/v1/files")]
+    answers = [
+        http.get("/v1/batches"),
+        http.get("/v1/nothing"),
+        http.get("/health"),
+        http("PUT", "/v1/files"),
+    ]
     ids = [answer.headers["x-request-id"] for answer in answers]
     assert len(set(ids)) == len(ids)
     assert all(re.fullmatch(r"req_[0-9a-f]{32}", found) for found in ids)

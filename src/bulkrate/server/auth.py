@@ -30,7 +30,14 @@ def is_foreign(headers: Headers) -> bool:
     """
     places = [f"//{headers['host']}"] if "host" in headers else []
     places += [headers["origin"]] if "origin" in headers else []
-    return not all(is_loopback(urlsplit(place).hostname or "") for place in places)
+    return not all(is_loopback(_name_in(place)) for place in places)
+
+
+def _name_in(place: str) -> str:
+    try:
+        return urlsplit(place).hostname or ""
+    except ValueError:
+        return ""
 
 
 def secret_in(headers: Headers) -> str | None:

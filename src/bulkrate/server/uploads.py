@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
+
+from bulkrate.server.filename import safe_filename
 from bulkrate.server.form import fill_form
 from bulkrate.server.operations import Call
 from bulkrate.wire.files import Upload, UploadPart
 
 
 async def create(call: Call) -> Upload:
-    return await call.engine.uploads.create(call.project, call.ask)
+    ask = msgspec.structs.replace(call.ask, filename=safe_filename(call.ask.filename))
+    return await call.engine.uploads.create(call.project, ask)
 
 
 async def add_part(call: Call) -> UploadPart:

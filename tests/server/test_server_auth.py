@@ -19,6 +19,7 @@ from bulkrate.server.auth import is_foreign
         ("localhost:8080", "null", True),  # a sandboxed frame, a local file
         ("evil.example:8080", None, True),  # a name bent to this machine
         ("evil.example:8080", "http://evil.example:8080", True),
+        ("[", None, True),
     ],
 )
 def test_a_page_of_another_site_is_foreign(host: str, origin: str | None, foreign: bool) -> None:

@@ -11,7 +11,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -22,8 +22,16 @@ CONFIG_FILE = "bulkrate.toml"
 ENV_PREFIX = "BULKRATE_"
 #: Variables of ours that are no settings: where tests make a process die (see `engine.points`).
 NOT_SETTINGS = {"BULKRATE_DIE_AT"}
+# The short form of `[upstreams]`, for flags and the environment.
+_SHORT = ("upstream", "upstream_key")
 GIB = 1024**3
 MIB = 1024**2
+
+
+# Infinity is no number of seconds: no timer takes it, and JSON cannot carry it to the workers.
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+SecondsOrZero = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,32 +41,32 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Limits(Section, frozen=True, kw_only=True):
     """How much one caller may ask for. Sizes in bytes."""
 
-    file_bytes_max: int = 8 * GIB
-    upload_part_bytes_max: int = 64 * MIB
-    lines_max: int = 10_000_000
+    file_bytes_max: Count = 8 * GIB
+    upload_part_bytes_max: Count = 64 * MIB
+    lines_max: Count = 10_000_000
     #: 32 MiB holds a line with several inline images; a longer one is reported, never held in memory.
-    line_bytes_max: int = 32 * MIB
-    custom_id_chars_max: int = 512
-    embedding_inputs_max: int = 10_000_000
+    line_bytes_max: Count = 32 * MIB
+    custom_id_chars_max: Count = 512
+    embedding_inputs_max: Count = 10_000_000
     #: Faults kept for a rejected batch. OpenAI's own batches have at most this many lines.
-    faults_max: int = 50_000
-    run_requests_max: int = 1_000
-    run_wait_s_max: float = 600.0
+    faults_max: Count = 50_000
+    run_requests_max: Count = 1_000
+    run_wait_s_max: Seconds = 600.0
     #: An upstream's answer beyond this is refused, so that one answer cannot fill the memory.
-    answer_bytes_max: int = 256 * MIB
+    answer_bytes_max: Count = 256 * MIB
 
 
 class Timing(Section, frozen=True, kw_only=True):
     """The engine's own pace, in seconds."""
 
-    commit_s_max: float = 0.1
+    commit_s_max: SecondsOrZero = 0.1
     #: How long lines in flight may take to land after a stop, a cancel or a deadline.
-    grace_s: float = 30.0
+    grace_s: SecondsOrZero = 30.0
     #: Three missed heartbeats. Shorter, and a paused machine loses its lines to a twin.
-    lease_s: float = 15.0
+    lease_s: Seconds = 15.0
     #: How long a loop sleeps when nobody rings its bell.
-    poll_s: float = 1.0
-    sweep_s: float = 2.0
+    poll_s: Seconds = 1.0
+    sweep_s: Seconds = 2.0
 
 
 class Upstream(Section, frozen=True, kw_only=True):
@@ -74,18 +82,19 @@ class Upstream(Section, frozen=True, kw_only=True):
     models: list[str] | None = None
     aliases: dict[str, str] = {}
     headers: dict[str, str] = {}
-    timeout_s: float = 600.0
-    connect_timeout_s: float = 10.0
+    timeout_s: Seconds = 600.0
+    connect_timeout_s: Seconds = 10.0
     #: vLLM's own default batch; fewer leaves a GPU idle, more only queues.
-    max_in_flight: int = 256
-    weight: float = 1.0
+    max_in_flight: Count = 256
+    weight: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 1.0
 
 
 class Settings(Section, frozen=True, kw_only=True):
     """All of it."""
 
     host: str = "127.0.0.1"
-    port: int = 8080
+    #: 0 takes any free one.
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8080
     data: str = "bulkrate-data"
     limits: Limits = Limits()
     retry: Retry = Retry()
@@ -105,15 +114,18 @@ def load(
     merged: dict[str, Any] = {}
     environment = _from_environment(environ)
     named = environment.pop("config", None)
-    path = file or (Path(named) if named else None)
+    path = file or (Path(named) if isinstance(named, str) and named else None)
     if path is None and (cwd or Path()).joinpath(CONFIG_FILE).is_file():
         path = (cwd or Path()) / CONFIG_FILE
     layers = [(str(path), _from_file(path))] if path else []
     layers += [("the environment", environment), ("the command line", dict(flags))]
+    short: dict[str, Any] = {}
     for source, layer in layers:
-        expanded = _expand_upstreams(layer)
-        _refuse_unknown(Settings, expanded, source, ())
-        _merge(merged, expanded)
+        short |= {key: value for key in _SHORT if (value := layer.pop(key, None))}
+        _refuse_unknown(Settings, layer, source, ())
+        _merge(merged, layer)
+    if short:
+        _merge(merged, _expand_upstreams(**short))
     try:
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as cause:
@@ -143,21 +155,27 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         node = tree
         for table in tables:
             node = node.setdefault(table, {})
+            if not isinstance(node, dict):
+                raise ConfigError(
+                    f"the environment: {name} is a setting of a table that another variable sets"
+                )
         node[key] = value.split(",") if key == "upstream" and not tables else value
     return tree
 
 
-def _expand_upstreams(layer: dict[str, Any]) -> dict[str, Any]:
+def _expand_upstreams(upstream: Any = (), upstream_key: Any = None) -> dict[str, Any]:
     """Turn the short form (`--upstream URL`, `--upstream-key env:NAME`) into entries of `[upstreams]`."""
-    layer = dict(layer)
-    urls = layer.pop("upstream", None) or []
-    key = layer.pop("upstream_key", None)
-    if not urls:
-        return layer
-    upstreams = dict(layer.get("upstreams", {}))
-    for number, url in enumerate(urls, start=1):
-        upstreams[f"upstream-{number}"] = {"url": url.strip()} | ({"key": key} if key else {})
-    return layer | {"upstreams": upstreams}
+    if upstream_key is not None and not upstream:
+        raise ConfigError(
+            "upstream_key is for the upstreams of the short form, of which there are none; "
+            "give --upstream URL, or a key in [upstreams.NAME]"
+        )
+    urls = upstream if isinstance(upstream, list) else [upstream]
+    key = {} if upstream_key is None else {"key": upstream_key}
+    named = {
+        f"upstream-{number}": {"url": str(url).strip()} | key for number, url in enumerate(urls, start=1)
+    }
+    return {"upstreams": named}
 
 
 def _refuse_unknown(shape: type[msgspec.Struct], given: Any, source: str, path: tuple[str, ...]) -> None:
@@ -194,10 +212,6 @@ def _check(settings: Settings) -> None:
             raise ConfigError(
                 f"upstreams.{name}.url is {upstream.url!r}; give the whole address, as http://localhost:8000/v1"
             )
-        if upstream.max_in_flight < 1 or upstream.timeout_s <= 0 or upstream.weight <= 0:
-            raise ConfigError(f"upstreams.{name}: max_in_flight, timeout_s and weight must be above zero")
-    if not 0 <= settings.port <= 65_535:
-        raise ConfigError(f"port is {settings.port}; it must be from 0 (any free one) to 65535")
 
 
 def _reveal(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Upstream:
@@ -225,6 +239,9 @@ def _secret(address: str, where: str, environ: Mapping[str, str]) -> str:
             raise ConfigError(f"{where} points to the environment variable {place}, which is not set")
         return environ[place]
     try:
-        return Path(place).expanduser().read_text(encoding="utf-8").strip()
+        secret = Path(place).expanduser().read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as cause:
         raise ConfigError(f"{where} points to the file {place}, which cannot be read: {cause}") from cause
+    if not secret:
+        raise ConfigError(f"{where} points to the file {place}, which is empty")
+    return secret

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from bulkrate.core.outcome import Failed
+
+_Wait = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a line that failed for now is tried again."""
 
-    attempts_max: int = 6
-    backoff_s_min: float = 0.5
-    backoff_s_max: float = 60.0
+    attempts_max: Annotated[int, msgspec.Meta(ge=1)] = 6
+    backoff_s_min: _Wait = 0.5
+    backoff_s_max: _Wait = 60.0
     #: A longer `Retry-After` is cut to this, so that a confused upstream cannot park a batch for days.
-    retry_after_s_max: float = 3_600.0
+    retry_after_s_max: _Wait = 3_600.0
 
 
 def may_try_again(failed: Failed, attempts: int, retry: Retry) -> bool:

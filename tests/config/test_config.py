@@ -1,0 +1,279 @@
+"""Settings: who wins, what is refused and in which words, and that nothing is lost on the way to a worker."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkrate.config import Limits, Retry, Settings, Timing, Upstream, load
+from bulkrate.errors import ConfigError
+
+URL = "http://localhost:8000/v1"
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Load from a text of TOML, an environment and flags, in an empty folder."""
+
+    def read(toml: str | None = None, environ=(), **flags) -> Settings:
+        file = None
+        if toml is not None:
+            file = tmp_path / "given.toml"
+            file.write_text(toml)
+        return load(file=file, environ=dict(environ), flags=flags, cwd=tmp_path)
+
+    return read
+
+
+def test_without_any_word_the_defaults_are_in_force(read):
+    assert read() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "flags", "port"),
+    [
+        (None, {}, {}, 8080),
+        ("port = 1", {}, {}, 1),
+        ("port = 1", {"BULKRATE_PORT": "2"}, {}, 2),
+        ("port = 1", {"BULKRATE_PORT": "2"}, {"port": 3}, 3),
+        ("port = 1", {"BULKRATE_PORT": "2"}, {"port": None}, 2),  # a flag that was not given
+        ("port = 1", {}, {"port": 0}, 0),  # nought is a word too
+    ],
+)
+def test_the_environment_wins_over_the_file_and_a_flag_over_both(read, toml, environ, flags, port):
+    assert read(toml, environ, **flags).port == port
+
+
+def test_layers_are_joined_key_by_key(read):
+    settings = read(
+        '[limits]\nlines_max = 1\nfaults_max = 2\n[upstreams.gpu]\nurl = "http://a"\nmodels = ["m"]',
+        {"BULKRATE_LIMITS__LINES_MAX": "5", "BULKRATE_UPSTREAMS__GPU__TIMEOUT_S": "7.5"},
+    )
+    assert settings.limits == Limits(lines_max=5, faults_max=2)
+    assert settings.upstreams == {"gpu": Upstream(url="http://a", models=["m"], timeout_s=7.5)}
+
+
+def test_a_file_is_found_by_flag_then_by_variable_then_beside_us(tmp_path):
+    for name, port in (("flag.toml", 1), ("variable.toml", 2), ("bulkrate.toml", 3)):
+        (tmp_path / name).write_text(f"port = {port}")
+    variable = {"BULKRATE_CONFIG": str(tmp_path / "variable.toml")}
+
+    def port(file, environ):
+        return load(file=file, environ=environ, flags={}, cwd=tmp_path).port
+
+    assert port(tmp_path / "flag.toml", variable) == 1
+    assert port(None, variable) == 2
+    assert port(None, {}) == 3
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "flags", "words"),
+    [
+        ("prot = 1", {}, {}, ["given.toml", "'prot'", "'port'"]),
+        ("[limit]\nlines_max = 1", {}, {}, ["'limit'", "'limits'"]),
+        ("[limits]\nline_max = 1", {}, {}, ["'limits.line_max'", "'limits.lines_max'"]),
+        ("[retry]\nattempt_max = 1", {}, {}, ["'retry.attempt_max'", "'retry.attempts_max'"]),
+        ('[upstreams.gpu]\nurll = "x"', {}, {}, ["'upstreams.gpu.urll'", "'upstreams.gpu.url'"]),
+        (None, {"BULKRATE_PROT": "1"}, {}, ["the environment", "'prot'", "'port'"]),
+        (None, {"BULKRATE_LIMITS__LINE_MAX": "1"}, {}, ["the environment", "'limits.lines_max'"]),
+        (None, {}, {"hots": "x"}, ["the command line", "'hots'", "'host'"]),
+        ("zzz = 1", {}, {}, ["'zzz'", "known are host, port, data"]),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_its_place_and_the_nearest_name(read, toml, environ, flags, words):
+    with pytest.raises(ConfigError) as refused:
+        read(toml, environ, **flags)
+    for word in words:
+        assert word in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("toml", "place"),
+    [
+        ("port = 'x'", "port"),
+        ("port = 65536", "port"),
+        ("port = -1", "port"),
+        ("host = 3", "host"),
+        ("limits = 3", "limits"),
+        ("[limits]\nlines_max = 0", "limits.lines_max"),
+        ("[limits]\nfile_bytes_max = -1", "limits.file_bytes_max"),
+        ("[limits]\nlines_max = 1.5", "limits.lines_max"),
+        ("[retry]\nattempts_max = 0", "retry.attempts_max"),
+        ("[retry]\nbackoff_s_max = -1", "retry.backoff_s_max"),
+        ("[timing]\nlease_s = 0", "timing.lease_s"),
+        ("[timing]\npoll_s = nan", "timing.poll_s"),
+        ("upstreams = 3", "upstreams"),
+        ('upstreams.gpu = "http://a"', "upstreams"),
+        ("[upstreams.gpu]\nmodels = []", "url"),
+        ('[upstreams.gpu]\nurl = "localhost:8000"', "upstreams.gpu.url"),
+        ('[upstreams.gpu]\nurl = "ftp://a"', "upstreams.gpu.url"),
+        # `inf` once started the server and stopped its workers: no timer takes it, and JSON has no word for it
+        ('[upstreams.gpu]\nurl = "http://a"\ntimeout_s = inf', "timeout_s"),
+        ('[upstreams.gpu]\nurl = "http://a"\ntimeout_s = 0', "timeout_s"),
+        ('[upstreams.gpu]\nurl = "http://a"\nconnect_timeout_s = 0', "connect_timeout_s"),
+        ('[upstreams.gpu]\nurl = "http://a"\nmax_in_flight = 0', "max_in_flight"),
+        ('[upstreams.gpu]\nurl = "http://a"\nweight = 0', "weight"),
+        ('[upstreams.gpu]\nurl = "http://a"\nmodels = "m"', "models"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_with_its_place(read, toml, place):
+    with pytest.raises(ConfigError, match=place):
+        read(toml)
+
+
+@pytest.mark.parametrize("toml", ["port = ", "\x00", "[", "port = 1\nport = 2"])
+def test_a_file_that_is_no_toml_is_refused_by_its_name(read, toml):
+    with pytest.raises(ConfigError, match=r"given\.toml cannot be read as TOML"):
+        read(toml)
+
+
+def test_a_file_that_is_not_there_or_a_folder_is_refused_by_its_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"no configuration file .*gone\.toml"):
+        load(file=tmp_path / "gone.toml", environ={}, flags={})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(file=tmp_path, environ={}, flags={})
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"BULKRATE_LIMITS": "3", "BULKRATE_LIMITS__LINES_MAX": "5"},
+        {"BULKRATE_LIMITS__LINES_MAX": "5", "BULKRATE_LIMITS": "3"},
+    ],
+)
+def test_a_variable_that_contradicts_another_is_refused_in_either_order(read, environ):
+    with pytest.raises(ConfigError):
+        read(None, environ)
+
+
+def test_other_variables_and_the_points_of_death_are_no_settings(read):
+    assert read(None, {"PATH": "x", "BULKRATED": "1", "BULKRATE_DIE_AT": "x"}) == Settings()
+
+
+# --- the short form of upstreams ---
+
+
+def test_the_short_form_names_upstreams_by_number(read):
+    assert read(upstream=[URL, " http://b/v1/ "]).upstreams == {
+        "upstream-1": Upstream(url=URL),
+        "upstream-2": Upstream(url="http://b/v1"),
+    }
+
+
+def test_the_short_form_takes_commas_in_the_environment_and_stands_beside_named_ones(read):
+    settings = read('[upstreams.gpu]\nurl = "http://a"', {"BULKRATE_UPSTREAM": "http://b,http://c"})
+    assert {name: up.url for name, up in settings.upstreams.items()} == {
+        "gpu": "http://a",
+        "upstream-1": "http://b",
+        "upstream-2": "http://c",
+    }
+
+
+def test_upstreams_given_by_flag_replace_those_of_the_environment(read):
+    # The second of the environment's once stayed and was sent lines.
+    settings = read(None, {"BULKRATE_UPSTREAM": "http://a,http://b"}, upstream=["http://c"])
+    assert [up.url for up in settings.upstreams.values()] == ["http://c"]
+
+
+def test_a_key_of_one_layer_is_for_the_upstreams_of_another(read):
+    # It was once dropped without a word, and the upstream answered 401.
+    environ = {"BULKRATE_UPSTREAM_KEY": "env:MY_KEY", "MY_KEY": "sk-1"}
+    assert read(None, environ, upstream=[URL]).upstreams["upstream-1"].key == "sk-1"
+
+
+def test_a_key_for_no_upstream_is_refused(read):
+    with pytest.raises(ConfigError, match="upstream_key"):
+        read('[upstreams.gpu]\nurl = "http://a"', {"MY_KEY": "x"}, upstream_key="env:MY_KEY")
+
+
+def test_the_short_form_in_a_file_may_be_one_url(read):
+    # Each letter of it once became an upstream.
+    assert read(f'upstream = "{URL}"').upstreams == {"upstream-1": Upstream(url=URL)}
+
+
+# --- secrets ---
+
+
+def test_secrets_are_found_in_the_environment_and_in_files(read, tmp_path):
+    (tmp_path / "secret").write_text("  sk-file\n")
+    toml = f"""
+        [upstreams.one]
+        url = "http://a/"
+        key = "env:MY_KEY"
+        headers = {{ "x-org" = "env:MY_ORG", "x-plain" = "plain" }}
+        [upstreams.two]
+        url = "http://b"
+        key = "file:{tmp_path}/secret"
+    """
+    upstreams = read(toml, {"MY_KEY": "sk-env", "MY_ORG": "org"}).upstreams
+    assert upstreams["one"] == Upstream(
+        url="http://a", key="sk-env", headers={"x-org": "org", "x-plain": "plain"}
+    )
+    assert upstreams["two"].key == "sk-file"
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("sk-secret-itself", ["holds the secret itself", "env:NAME"]),
+        ("env:NOT_SET", ["NOT_SET", "not set"]),
+        ("env:EMPTY", ["EMPTY", "not set"]),
+        ("env:", ["not set"]),
+        ("file:/nowhere/at/all", ["/nowhere/at/all", "cannot be read"]),
+        ("file:/dev/null", ["/dev/null", "empty"]),
+    ],
+)
+def test_a_secret_that_is_written_down_or_missing_is_refused_and_not_repeated(read, key, words):
+    with pytest.raises(ConfigError) as refused:
+        read(f'[upstreams.gpu]\nurl = "http://a"\nkey = "{key}"', {"EMPTY": ""})
+    assert "upstreams.gpu.key" in str(refused.value)
+    for word in words:
+        assert word in str(refused.value)
+    assert "sk-secret" not in str(refused.value)
+
+
+# --- on the way to a worker ---
+
+counts = st.integers(1, 2**62)
+seconds = st.floats(0, 1e9, exclude_min=True)
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+upstreams = st.builds(
+    Upstream,
+    url=texts,
+    key=st.none() | texts,
+    models=st.none() | st.lists(texts),
+    aliases=st.dictionaries(texts, texts),
+    headers=st.dictionaries(texts, texts),
+    timeout_s=seconds,
+    connect_timeout_s=seconds,
+    max_in_flight=counts,
+    weight=seconds,
+)
+
+
+def section(shape):
+    """Any values for a table, each of the kind of its default."""
+    defaults = msgspec.structs.asdict(shape())
+    return st.builds(
+        shape, **{name: counts if isinstance(value, int) else seconds for name, value in defaults.items()}
+    )
+
+
+@given(
+    st.builds(
+        Settings,
+        host=texts,
+        port=st.integers(0, 65_535),
+        data=texts,
+        limits=section(Limits),
+        retry=section(Retry),
+        timing=section(Timing),
+        upstreams=st.dictionaries(texts, upstreams),
+    )
+)
+def test_settings_reach_a_worker_whole(settings):
+    line = msgspec.json.encode(settings)
+    assert b"\n" not in line
+    assert msgspec.json.decode(line, type=Settings) == settings

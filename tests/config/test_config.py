@@ -105,11 +105,12 @@ def test_an_unknown_setting_is_refused_with_its_place_and_the_nearest_name(read,
         ("[timing]\nlease_s = 0", "timing.lease_s"),
         ("[timing]\npoll_s = nan", "timing.poll_s"),
         ("upstreams = 3", "upstreams"),
+        ("upstream = 3", "upstreams.upstream-1.url"),
         ('upstreams.gpu = "http://a"', "upstreams"),
         ("[upstreams.gpu]\nmodels = []", "url"),
         ('[upstreams.gpu]\nurl = "localhost:8000"', "upstreams.gpu.url"),
         ('[upstreams.gpu]\nurl = "ftp://a"', "upstreams.gpu.url"),
-        # `inf` once started the server and stopped its workers: no timer takes it, and JSON has no word for it
+        # `inf` once started a server whose workers died: no timer takes it, and JSON has no word for it.
         ('[upstreams.gpu]\nurl = "http://a"\ntimeout_s = inf', "timeout_s"),
         ('[upstreams.gpu]\nurl = "http://a"\ntimeout_s = 0', "timeout_s"),
         ('[upstreams.gpu]\nurl = "http://a"\nconnect_timeout_s = 0', "connect_timeout_s"),

@@ -56,9 +56,9 @@ class LocalWriter:
         """Make it durable and visible."""
         with _translated(self._place.name):
             os.fsync(self._fd)
-            self._close()
-            self._place.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(self._place.parent)
             self._temporary.rename(self._place)
+            self._close()
             _sync_folder(self._place.parent)
 
     def discard(self) -> None:
@@ -117,7 +117,7 @@ class LocalBlobs:
         with _translated(key):
             fresh = not path.exists()
             if fresh:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                _make_folder(path.parent)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 data = b"".join(chunks)
@@ -127,7 +127,6 @@ class LocalBlobs:
                 os.close(fd)
             if fresh:
                 _sync_folder(path.parent)
-                _sync_folder(path.parent.parent)
         return offset + len(data)
 
     def delete(self, key: str) -> None:
@@ -155,6 +154,14 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
         written = os.pwrite(fd, view, offset)
         view = view[written:]
         offset += written
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder and those above it, each of them durable."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync_folder(path.parent)
 
 
 def _sync_folder(path: Path) -> None:

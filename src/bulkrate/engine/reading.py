@@ -149,7 +149,7 @@ class Reading:
             shard.flush()
         if self.lines <= self._limits.lines_max:
             # Millions of lines are read again: in a thread, or the whole process would stand still.
-            await asyncio.to_thread(self._find_duplicates, finder, writer)
+            await asyncio.to_thread(self._find_duplicates, finder, reader, writer)
         self._check_totals()
 
     def spill(self, writer: LogWriter) -> None:
@@ -223,12 +223,14 @@ class Reading:
         record = failure_line(line_id(self._batch_id, fault.line), custom_id, fault.code, message)
         self._log.add(fault.line, Fate.REJECTED, record)
 
-    def _find_duplicates(self, finder: DuplicateFinder, writer: LogWriter | None) -> None:
+    def _find_duplicates(self, finder: DuplicateFinder, reader: Reader, writer: LogWriter | None) -> None:
         found: list[Fault] = []
         for record, first in finder.duplicates(self._read_plans):
             message = f"Line {record.line}: its 'custom_id' repeats line {first}; give each line its own."
             fault = Fault(record.line, "duplicate_custom_id", message, "custom_id")
             if self.isolates:
+                custom_id, _ = take_apart(reader.read_at(record.offset, record.length))
+                fault = replace(fault, custom_id=custom_id)
                 self.struck += 1
                 self._blame([fault])
                 if writer is not None and self._log.waiting_bytes > _SPILL_BYTES:
@@ -237,7 +239,8 @@ class Reading:
                 found.append(fault)
                 if len(found) > self._limits.faults_max + _MERGED_AT_ONCE:
                     self._merge(found)
-        self._merge(found)
+        if found:
+            self._merge(found)
 
     def _merge(self, found: list[Fault]) -> None:
         """Put faults that were found late among the others, in line order."""

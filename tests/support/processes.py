@@ -21,7 +21,7 @@ from openai import OpenAI
 
 START_S_MAX = 30.0
 END_S_MAX = 60.0
-_ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
+_ADDRESS = re.compile(r"(?:serves|listening on) http://127\.0\.0\.1:(\d+)")
 
 
 class Process:

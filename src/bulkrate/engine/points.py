@@ -3,6 +3,8 @@
     BULKRATE_DIE_AT="commit.written:3"          die by SIGKILL when this point is reached for the third time
     BULKRATE_DIE_AT="commit.written:3:FILE"     the same, and make FILE; while there is a FILE nobody dies
 
+Several, with commas between them, are several deaths.
+
 Without the variable, reaching a point costs one look into an empty mapping.
 """
 
@@ -31,29 +33,33 @@ POINTS = {
 _VARIABLE = "BULKRATE_DIE_AT"
 
 
-def _armed() -> tuple[dict[str, int], str | None]:
-    name, _, rest = os.environ.get(_VARIABLE, "").partition(":")
-    count, _, once = rest.partition(":")
-    return ({name: int(count or 1)} if name else {}), once or None
+def _armed() -> dict[str, tuple[int, str]]:
+    """Per point: how many passes are left, and the file that says that somebody died there already."""
+    armed = {}
+    for part in filter(None, os.environ.get(_VARIABLE, "").split(",")):
+        name, _, rest = part.partition(":")
+        count, _, once = rest.partition(":")
+        armed[name] = (int(count or 1), once)
+    return armed
 
 
-_left, _once = _armed()
+_left = _armed()
 
 
 def reach(point: str) -> None:
     """Die here, if this is the point and the time to die."""
     if point in _left:
-        _left[point] -= 1
-        if _left[point] == 0 and _first_to_die():
+        passes, once = _left[point]
+        _left[point] = (passes - 1, once)
+        if passes == 1 and _is_first_at(once):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _first_to_die() -> bool:
-    """Whether nobody died before us, where only one shall: a child that is started again goes on."""
-    if _once is None:
+def _is_first_at(once: str) -> bool:
+    if not once:
         return True
     try:
-        os.close(os.open(_once, os.O_CREAT | os.O_EXCL))
+        os.close(os.open(once, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return False
     return True

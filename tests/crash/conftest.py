@@ -1,0 +1,28 @@
+"""One upstream for the whole folder that keeps a journal; every test makes a server of its own to harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.accounting import Journal
+from tests.support.processes import Process, running, sandbox
+
+#: What an answer takes: long enough that lines are in flight whenever something dies.
+LATENCY_MS = 20
+
+
+@pytest.fixture(scope="session")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Journal:
+    """What the upstream was asked."""
+    return Journal(tmp_path_factory.mktemp("upstream") / "journal.jsonl")
+
+
+@pytest.fixture(scope="session")
+def upstream(journal: Journal) -> Iterator[Process]:
+    """A sandbox that answers after 20 ms."""
+    with running(sandbox("--latency-ms", str(LATENCY_MS), "--journal", str(journal.path))) as process:
+        yield process
+

@@ -76,6 +76,11 @@ class Dispatcher:
         for driver in self.drivers:
             driver.leave(lane)
 
+    def abandon(self, lane: Lane) -> None:
+        """Break off what is in flight of a lane, so that others can be sent in its place."""
+        self.leave(lane)
+        lane.abandon()
+
     def hold(self, held: bool) -> None:
         """Pause or resume all sending, for a reason that lies with us."""
         for driver in self.drivers:

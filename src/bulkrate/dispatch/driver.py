@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from bulkrate.config import Upstream
 from bulkrate.core.body import with_model
@@ -130,17 +130,34 @@ class Driver:
         while taken is not None:
             lane, work = taken
             try:
-                outcome = await self._attempt(lane, work)
+                outcome = await self._attempt_unless_abandoned(lane, work)
             except Exception as bug:  # noqa: BLE001  # a line that trips us is given up, not tried for ever
                 outcome = Failed(Failure.ERROR, f"the line could not be sent ({type(bug).__name__})")
             finally:
                 self.in_flight -= 1
-            self._account(outcome)
-            await self._deliver(lane, work, outcome)
+            if outcome is None:
+                lane.in_flight -= 1
+            else:
+                self._account(outcome)
+                await self._deliver(lane, work, outcome)
             if lane.empty:
                 lane.load.emptied()
             taken = self._next()
         self.pump()
+
+    async def _attempt_unless_abandoned(self, lane: Lane, work: Work) -> Outcome | None:
+        """What came of an attempt; None when its lane was abandoned meanwhile."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        lane.attempts.add(task)
+        try:
+            return await self._attempt(lane, work)
+        except asyncio.CancelledError:
+            if not lane.abandoned or self._stopped:
+                raise
+            task.uncancel()
+            return None
+        finally:
+            lane.attempts.discard(task)
 
     async def _attempt(self, lane: Lane, work: Work) -> Outcome:
         load = lane.load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 
 from bulkrate.core.outcome import Outcome
@@ -19,6 +20,9 @@ class Lane:
         self.load = load
         self.in_flight = 0
         self.closed = False
+        self.abandoned = False
+        #: Who is waiting for an upstream's answer to a line.
+        self.attempts: set[asyncio.Task[None]] = set()
         self._again: deque[Work] = deque()
         self._waiting = 0
         self._drained = False
@@ -71,6 +75,13 @@ class Lane:
         """Send nothing more. Lines in flight may still land; the others never ran."""
         self.closed = True
         self._again.clear()
+
+    def abandon(self) -> None:
+        """Break off what is in flight: nobody wants it any more, and an upstream has better things to do."""
+        self.close()
+        self.abandoned = True
+        for task in self.attempts:
+            task.cancel()
 
     def _look_ahead(self) -> Work | None:
         if self._ahead is None and not self._drained and self._waiting < _RETRIES_MAX:

@@ -217,7 +217,9 @@ class Sender:
                 self._dispatcher.leave(active.lane)
             landed = active.lane.in_flight == 0
             if landed or now - active.closing_since > self._timing.grace_s:
-                active.load.abandoned = not landed
+                if not landed:
+                    active.load.abandoned = True
+                    self._dispatcher.abandon(active.lane)
                 self._changed.set()
                 self._finished_one.set()
 

@@ -6,7 +6,7 @@ words.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 
@@ -60,6 +60,9 @@ class Blobs(Protocol):
 
     def delete_all(self, prefix: str) -> None:
         """Remove every blob below a folder."""
+
+    def keys(self, folder: str) -> Iterator[str]:
+        """The keys of the blobs that lie directly in a folder."""
 
     def clean(self) -> None:
         """Remove what unfinished writers of a dead process left behind."""

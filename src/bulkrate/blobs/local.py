@@ -138,6 +138,12 @@ class LocalBlobs:
         """Remove every blob below a folder."""
         shutil.rmtree(self._root / prefix, ignore_errors=True)
 
+    def keys(self, folder: str) -> Iterator[str]:
+        """The keys of the blobs that lie directly in a folder."""
+        place = self._root / folder
+        if place.is_dir():
+            yield from (f"{folder}/{entry.name}" for entry in place.iterdir())
+
     def clean(self) -> None:
         """Remove what unfinished writers of a dead process left behind."""
         for left in self._new.iterdir():

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+FILES = "files"
+PARTS = "parts"
+
 
 def of_file(file_id: str) -> str:
     """The bytes of an uploaded file."""
-    return f"files/{file_id}"
+    return f"{FILES}/{file_id}"
 
 
 def of_part(part_id: str) -> str:
     """The bytes of one part of an upload."""
-    return f"parts/{part_id}"
+    return f"{PARTS}/{part_id}"
 
 
 def of_batch(batch_id: str) -> str:

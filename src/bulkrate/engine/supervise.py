@@ -10,16 +10,18 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
-from bulkrate.engine import clerk, send
+from bulkrate.engine import clerk, paths, send
 from bulkrate.engine.context import Context
 from bulkrate.errors import ConfigError, StoreError
 from bulkrate.telemetry import log_event
 
 _ROLES = (clerk.ROLE, send.ROLE)
+_KEYS_AT_ONCE = 500
 _RESTART_S_MIN = 0.1
 # A batch resumes within 5 s even if the last process died young: this, and a second to start.
 _RESTART_S_MAX = 3.0
@@ -54,6 +56,11 @@ def start_afresh(context: Context) -> None:
     context.store.work.bury_all()
     context.store.upstreams.forget_all()
     context.blobs.clean()
+    for folder in (paths.FILES, paths.PARTS):
+        keys = context.blobs.keys(folder)
+        while group := list(islice(keys, _KEYS_AT_ONCE)):
+            for orphan in context.store.files.unknown(group):
+                context.blobs.delete(orphan)  # kept by an upload that died before it was recorded
 
 
 @asynccontextmanager

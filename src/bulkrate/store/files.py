@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or_, select, update
@@ -114,6 +115,14 @@ class FileStore:
         )
         with self._db.read() as connection:
             return [FileRecord.of(row) for row in connection.execute(query).mappings()]
+
+    def unknown(self, blobs: Sequence[str]) -> set[str]:
+        """Those of `blobs` that no file and no part of an upload stands on."""
+        of_files = select(files.c.blob).where(files.c.blob.in_(blobs))
+        of_parts = select(upload_parts.c.blob).where(upload_parts.c.blob.in_(blobs))
+        with self._db.read() as connection:
+            known = {*connection.execute(of_files).scalars(), *connection.execute(of_parts).scalars()}
+        return set(blobs) - known
 
     def purged(self, file_id: str) -> None:
         """Note that a deleted file's bytes are gone."""

@@ -75,6 +75,30 @@ def test_shares_even_out_again_after_any_answers(data, lanes):
     assert max(in_flight) - min(in_flight) <= 1
 
 
+def test_a_slow_lane_does_not_take_the_slots_of_a_fast_one():
+    # A batch of a slow model had all slots when one of a fast model came. It got them all back, and the fast
+    # one waited for it: its place in the order was that of the most lines it had ever had in flight.
+    slow, fast = Lane("slow"), Lane("fast")
+    turns = turns_of(slow)
+    fill(turns, 100)
+    turns.enter(fast)
+    for lane in [slow] * 100 + [fast] * 300:
+        lane.in_flight -= 1
+        turns.landed(lane)
+        fill(turns, 1)
+    assert slow.in_flight == fast.in_flight == 50
+
+
+def test_a_lane_that_left_does_not_come_back_by_landing():
+    lane = Lane("one")
+    turns = turns_of(lane)
+    fill(turns, 2)
+    turns.leave(lane)
+    lane.in_flight -= 1
+    turns.landed(lane)
+    assert turns.best() is None
+
+
 def test_a_lane_that_comes_late_is_served_first():
     big = Lane("big")
     turns = turns_of(big)

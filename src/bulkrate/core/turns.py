@@ -38,6 +38,13 @@ class Turns(Generic[L]):
         if len(self._heap) > _STALE_MAX + 2 * len(self._entry):
             self._drop_stale()
 
+    def landed(self, lane: L) -> None:
+        """A lane has fewer lines in flight. Without being told, its turn would come too late: only the first
+        entry is ever compared with the truth.
+        """
+        if id(lane) in self._entry:
+            self.enter(lane)
+
     def leave(self, lane: L) -> None:
         """Offer a lane no more."""
         self._entry.pop(id(lane), None)

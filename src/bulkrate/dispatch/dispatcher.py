@@ -41,6 +41,7 @@ class Dispatcher:
                 retry=settings.retry,
                 answer_bytes_max=settings.limits.answer_bytes_max,
                 on_news=lambda name=name: self._on_news(name, on_news),  # type: ignore[misc]
+                on_landed=self._on_landed,
                 on_return=self._offer,
                 on_bug=self._break,
             )
@@ -114,6 +115,10 @@ class Dispatcher:
             driver.pump()
         if not able and not is_served((d.catalogue for d in self.drivers), lane.load.model):
             self._refuse(lane)
+
+    def _on_landed(self, lane: Lane) -> None:
+        for driver in self.drivers:
+            driver.landed(lane)
 
     def _on_news(self, name: str, on_news: Callable[[Driver], None]) -> None:
         driver = next(driver for driver in self.drivers if driver.name == name)

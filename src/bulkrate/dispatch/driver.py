@@ -31,8 +31,9 @@ _LATENCY_WEIGHT = 0.1
 class Driver:
     """Pulls lines for one upstream from the lanes it can serve.
 
-    `on_news` is called whenever what is known of the upstream changes; `on_return` when a lane has a line
-    again that another upstream might take; `on_bug` with what should never have been raised.
+    `on_news` is called whenever what is known of the upstream changes; `on_landed` when a lane has a line less
+    in flight; `on_return` when it has a line again that another upstream might take; `on_bug` with what
+    should never have been raised.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Driver:
         retry: Retry,
         answer_bytes_max: int,
         on_news: Callable[[], None],
+        on_landed: Callable[[Lane], None],
         on_return: Callable[[Lane], None],
         on_bug: Callable[[BaseException], None],
     ) -> None:
@@ -60,6 +62,7 @@ class Driver:
         self._retry = retry
         self._turns: Turns[Lane] = Turns(lambda lane: lane.in_flight, lambda lane: lane.ready)
         self._on_news = on_news
+        self._on_landed = on_landed
         self._on_return = on_return
         self._on_bug = on_bug
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,6 +80,10 @@ class Driver:
     def enter(self, lane: Lane) -> None:
         """Offer a lane."""
         self._turns.enter(lane)
+
+    def landed(self, lane: Lane) -> None:
+        """A lane has a line less in flight, here or at another upstream."""
+        self._turns.landed(lane)
 
     def leave(self, lane: Lane) -> None:
         """Take a lane away."""
@@ -140,6 +147,7 @@ class Driver:
             else:
                 self._account(outcome)
                 await self._deliver(lane, work, outcome)
+            self._on_landed(lane)
             if lane.empty:
                 lane.load.emptied()
             taken = self._next()

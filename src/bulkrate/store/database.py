@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from bulkrate.errors import StoreError
@@ -68,7 +68,8 @@ class Database:
 
 def _connect_sqlite(path: Path) -> Engine:
     engine = create_engine(
-        f"sqlite:///{path}",
+        # Not as text: a "?" in the path would begin parameters, and the rest of it be lost.
+        URL.create("sqlite", database=str(path)),
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S},
         pool_size=16,
     )

@@ -59,6 +59,13 @@ def test_a_success_that_is_not_whole_json_is_tried_again(body):
     assert outcome.failure is Failure.GARBLED
 
 
+def test_a_stream_where_an_answer_should_be_says_what_to_write():
+    """`transformers serve` streams /v1/responses unless it is told not to."""
+    outcome = judged(200, b'data: {"type":"response.created"}\n\n')
+    assert isinstance(outcome, Failed)
+    assert '"stream": false' in outcome.detail
+
+
 @pytest.mark.parametrize(
     ("failure", "costs_attempt", "upstream_is_out"),
     [

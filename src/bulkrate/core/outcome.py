@@ -101,9 +101,10 @@ def judge(answer: Answer, usage_of: Callable[[bytes], Usage]) -> Outcome:
         try:
             return Answered(answer, usage_of(answer.body))
         except ValueError as cause:
-            return Failed(
-                Failure.GARBLED, f"the upstream answered {status} with what is not JSON: {cause}", answer
-            )
+            detail = f"the upstream answered {status} with what is not JSON: {cause}"
+            if answer.body.startswith((b"data:", b"event:")):
+                detail = f'the upstream answered {status} with a stream; put "stream": false into the body'
+            return Failed(Failure.GARBLED, detail, answer)
     if status == 401:
         return Failed(Failure.KEY_REFUSED, "the upstream does not accept our key (401)", answer)
     if status in _BUSY:

@@ -35,13 +35,18 @@ class Batches:
         self._context = context
 
     async def create(
-        self, project: str, ask: CreateBatch, *, idempotency_key: str | None = None, fresh_input: bool = False
+        self,
+        project: str,
+        ask: CreateBatch,
+        *,
+        idempotency_key: str | None = None,
+        fresh_input: str | None = None,
     ) -> Batch:
         """Begin a batch; what is wrong with its input is told later, by the batch itself.
 
-        Asked again with the same `idempotency_key`, returns the first batch. `fresh_input` says that the
-        input was uploaded by the same request, so that its id is another each time. Raises `InvalidRequest`,
-        and `Unprocessable` when the key stood for another request.
+        Asked again with the same `idempotency_key`, returns the first batch. `fresh_input` is the hash of an
+        input that was uploaded by the same request, so that its id is another each time. Raises
+        `InvalidRequest`, and `Unprocessable` when the key stood for another request.
         """
         endpoint = _endpoint(ask.endpoint)
         seconds = _window(ask.completion_window)
@@ -291,8 +296,8 @@ def _check_key(key: str | None) -> None:
         )
 
 
-def _digest(ask: CreateBatch, fresh_input: bool) -> str:
-    asked = msgspec.structs.replace(ask, input_file_id="") if fresh_input else ask
+def _digest(ask: CreateBatch, fresh_input: str | None) -> str:
+    asked = msgspec.structs.replace(ask, input_file_id=fresh_input) if fresh_input else ask
     return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from bulkrate.blobs import Writer
@@ -33,17 +35,23 @@ _HEAD_BYTES = 1 << 20
 class Incoming:
     """Bytes on their way in. Nothing is left behind unless the file is kept."""
 
-    def __init__(self, context: Context, key: str, *, bytes_max: int) -> None:
+    def __init__(self, context: Context, key: str, *, bytes_max: int, hashed: bool = False) -> None:
         self.key = key
         self.head = b""
         self._context = context
         self._bytes_max = bytes_max
+        self._hash = hashlib.blake2b(digest_size=16) if hashed else None
         self._writer: Writer = context.blobs.create(key)
 
     @property
     def size(self) -> int:
         """How many bytes have come."""
         return self._writer.size
+
+    @property
+    def digest(self) -> str | None:
+        """A hash of what has come, if it was asked for."""
+        return self._hash.hexdigest() if self._hash else None
 
     async def write(self, data: bytes) -> None:
         """Take some more. Raises `TooLarge`, `Unavailable`."""
@@ -52,7 +60,7 @@ class Incoming:
         if len(self.head) < _HEAD_BYTES:
             self.head += data[: _HEAD_BYTES - len(self.head)]
         try:
-            await self._context.ask(self._writer.write, data)
+            await self._context.ask(self._write, data)
         except BlobError as cause:
             raise _unavailable(cause) from cause
 
@@ -67,6 +75,11 @@ class Incoming:
         """Leave nothing behind. Does nothing once the bytes are kept."""
         await self._context.ask(self._writer.discard)
 
+    def _write(self, data: bytes) -> None:
+        self._writer.write(data)
+        if self._hash:
+            self._hash.update(data)
+
 
 class Files:
     """The files of every project; each method sees one project's alone."""
@@ -74,9 +87,13 @@ class Files:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def receive(self) -> Incoming:
+    async def receive(self, *, hashed: bool = False) -> Incoming:
         """Begin an upload. Raises `Unavailable`."""
-        return await self._begin(paths.of_file(new_file_id()), self._context.settings.limits.file_bytes_max)
+        bytes_max = self._context.settings.limits.file_bytes_max
+        try:
+            return Incoming(self._context, paths.of_file(new_file_id()), bytes_max=bytes_max, hashed=hashed)
+        except BlobError as cause:
+            raise _unavailable(cause) from cause
 
     async def keep(
         self,
@@ -182,12 +199,6 @@ class Files:
         if record is None:
             raise _no_such_file(file_id)
         return record
-
-    async def _begin(self, key: str, bytes_max: int) -> Incoming:
-        try:
-            return Incoming(self._context, key, bytes_max=bytes_max)
-        except BlobError as cause:
-            raise _unavailable(cause) from cause
 
 
 def to_wire(record: FileRecord) -> File:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -35,15 +36,14 @@ async def create(call: Call) -> Batch:
 
 async def _create_with_file(call: Call) -> Batch:
     files, limits = call.engine.files, call.engine.settings.limits
-    async with fill_form(
-        call.request, files.receive, part="file", file_bytes_max=limits.file_bytes_max
-    ) as form:
+    receive = partial(files.receive, hashed=call.idempotency_key is not None)
+    async with fill_form(call.request, receive, part="file", file_bytes_max=limits.file_bytes_max) as form:
         fields = decode_fields(form.fields, CreateBatchFromFile)
         file_id = await _keep_input(call, form)
     ask = CreateBatch(input_file_id=file_id, **msgspec.structs.asdict(fields))
     try:
         batch = await call.engine.batches.create(
-            call.project, ask, idempotency_key=call.idempotency_key, fresh_input=True
+            call.project, ask, idempotency_key=call.idempotency_key, fresh_input=form.incoming.digest
         )
     except BaseException:
         # The caller never learns the file's id, so it would stay for ever.

@@ -188,7 +188,7 @@ class LineChecker:
             faults.append(Fault(number, code, f"Line {number}: {message}", at + field, raw_id))
 
         model = ""
-        if isinstance(body.model, UnsetType):
+        if isinstance(body.model, UnsetType) or bytes(body.model) == b'""':
             if self._endpoint.model_required:
                 blame("invalid_request", "the body has no 'model'.", "model")
         elif not bytes(body.model).startswith(b'"'):

@@ -94,6 +94,7 @@ def test_every_code_of_a_fault_is_documented() -> None:
         "empty_file",
         "too_many_tasks",
         "too_many_errors",
+        "internal_error",
     }
     assert codes <= set(known)
     assert all(f'"{code}"' in source for code in codes)

@@ -70,6 +70,11 @@ class Admitter:
             reader.close()
             reading.discard()
 
+    async def give_up(self, batch: BatchRecord) -> None:
+        """Reject a batch whose file is beyond us, rather than try it for ever."""
+        message = "The server failed while it read this file; its log says where. This is a bug in bulkrate."
+        await self._reject(batch, [Fault(0, "internal_error", message)])
+
     async def _settle(self, batch: BatchRecord, reading: Reading) -> None:
         context = self._context
         if reading.faults and not reading.isolates:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from bulkrate.engine.admit import Admitter
@@ -27,6 +28,8 @@ _ADMITTED_AT_ONCE = 16
 # Batches closed side by side, so that the last account of a huge one holds up no other.
 _CLOSED_AT_ONCE = 16
 _TROUBLE_WAIT_S = 1.0
+# A batch that we cannot read for a reason we did not foresee is tried so often, then rejected.
+_TRIPS_MAX = 3
 _NOTIFY_S_MAX = 5.0
 
 
@@ -49,6 +52,8 @@ class Clerk:
         self._closing: dict[str, asyncio.Task[None]] = {}
         #: What failed at its last try: a batch, or a loop.
         self._failing: set[str] = set()
+        #: How often something was beyond us.
+        self._trips: Counter[str] = Counter()
         self._stopping = asyncio.Event()
         self._new_events = asyncio.Event()
 
@@ -101,7 +106,11 @@ class Clerk:
             async with self._watched(batch.id):
                 await self._admitter.admit(batch)
         except _FailedForNowError:
-            return
+            if self._trips[batch.id] < _TRIPS_MAX:
+                return
+            with contextlib.suppress(_FailedForNowError):
+                async with self._watched(batch.id):
+                    await self._admitter.give_up(batch)
         finally:
             del self._reading[batch.id]
         self._context.bells.sender.ring()
@@ -177,6 +186,7 @@ class Clerk:
         except Exception as bug:
             # One batch that trips us must not take all others down with it, again and again.
             logger.exception("clerk_tripped what=%s", what)
+            self._trips[what] += 1
             await self._fails(what, f"{type(bug).__name__} at {what}")
             raise _FailedForNowError from bug
         if what in self._failing:

@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from openai import OpenAI
 
 from tests.support.processes import Process, Server, running, sandbox
+
+# A busy machine is slow, not wrong; what never ends runs into pytest's time-out.
+settings.register_profile("bulkrate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bulkrate")
 
 
 @pytest.fixture(scope="session")

@@ -346,5 +346,5 @@ class Interleavings(RuleBasedStateMachine):
             assert self.store.work.log_ends(worker, "batch_1") == self.at(worker)
 
 
-Interleavings.TestCase.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
+Interleavings.TestCase.settings = settings(max_examples=10, stateful_step_count=20)
 test_whatever_workers_do_at_once_a_stream_only_grows_at_its_end = Interleavings.TestCase

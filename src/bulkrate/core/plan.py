@@ -56,6 +56,8 @@ class Settled(NamedTuple):
 
 _PLANNED = struct.Struct("<QIIQ")
 _SETTLED = struct.Struct("<IBxxxQI")
+# The highest line number that a record holds.
+LINE_MAX = 2**32 - 1
 PLANNED_BYTES = _PLANNED.size
 SETTLED_BYTES = _SETTLED.size
 

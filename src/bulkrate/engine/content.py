@@ -7,9 +7,8 @@ import mmap
 import os
 import struct
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 
 from bulkrate.blobs import Blobs, Reader
@@ -93,6 +92,7 @@ def stream_segments(extents: Sequence[Extent], stream: str) -> list[Segment]:
 
 # Where the answer of a line stands: which extent (from 1; 0 is none), the offset in its log, the length.
 _PLACE = struct.Struct("<IQI")
+_Place = tuple[int, int, int]
 
 
 class InputOrderedOutput:
@@ -113,17 +113,21 @@ class InputOrderedOutput:
     async def read(self, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to but not including `end`."""
         with tempfile.TemporaryFile() as scratch, _OpenLogs(self._blobs) as logs:
-            if not await asyncio.to_thread(self._index, scratch.fileno()):
-                return
-            with mmap.mmap(scratch.fileno(), 0, prot=mmap.PROT_READ) as index:
-                places = _PLACE.iter_unpack(index)
-                position = 0
-                while group := list(islice(places, _LINES_AT_ONCE)):
-                    length = sum(place[2] for place in group)
-                    if position < end and position + length > start:
-                        joined = await asyncio.to_thread(self._join, group, logs)
-                        yield joined[max(0, start - position) : end - position]
-                    position += length
+            pieces = self._pieces(scratch.fileno(), logs, start, end)
+            while piece := await asyncio.to_thread(next, pieces, b""):
+                yield piece
+
+    def _pieces(self, scratch: int, logs: _OpenLogs, start: int, end: int) -> Iterator[bytes]:
+        if not self._index(scratch):
+            return
+        with mmap.mmap(scratch, 0, prot=mmap.PROT_READ) as index:
+            position = 0
+            for group, length in _groups(_PLACE.iter_unpack(index)):
+                if position >= end:
+                    return
+                if position + length > start:
+                    yield self._join(group, logs)[max(0, start - position) : end - position]
+                position += length
 
     def _index(self, fd: int) -> int:
         """Write the place of each answered line at its line number; how many lines the index spans."""
@@ -135,14 +139,28 @@ class InputOrderedOutput:
                 highest = max(highest, line)
         return highest
 
-    def _join(self, places: Sequence[tuple[int, int, int]], logs: _OpenLogs) -> bytes:
+    def _join(self, places: Sequence[_Place], logs: _OpenLogs) -> bytes:
         records = []
         for number, offset, length in places:
-            if length:
-                extent = self._extents[number - 1]
-                reader = logs.open(paths.of_log(extent.batch_id, extent.epoch, "output"))
-                records.append(reader.read_at(offset, length))
+            extent = self._extents[number - 1]
+            reader = logs.open(paths.of_log(extent.batch_id, extent.epoch, "output"))
+            records.append(reader.read_at(offset, length))
         return b"".join(records)
+
+
+def _groups(places: Iterable[_Place]) -> Iterator[tuple[list[_Place], int]]:
+    """Neighbouring answers that are read at once, with how long they are together."""
+    group: list[_Place] = []
+    size = 0
+    for place in places:
+        if place[2]:
+            group.append(place)
+            size += place[2]
+        if size >= _CHUNK_BYTES or len(group) >= _LINES_AT_ONCE:
+            yield group, size
+            group, size = [], 0
+    if group:
+        yield group, size
 
 
 class _OpenLogs:

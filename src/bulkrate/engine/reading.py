@@ -18,7 +18,7 @@ from bulkrate.config import Limits
 from bulkrate.core.duplicates import DuplicateFinder
 from bulkrate.core.lines import LineCutter, RawLine
 from bulkrate.core.models import Catalogue, is_served, served_names
-from bulkrate.core.plan import Fate, LineSet, Planned, digest_of, read_plan, write_planned
+from bulkrate.core.plan import LINE_MAX, Fate, LineSet, Planned, digest_of, read_plan, write_planned
 from bulkrate.core.validate import Fault, Fit, LineChecker, take_apart
 from bulkrate.engine import paths
 from bulkrate.engine.log import BatchLog, LogWriter, read_pieces
@@ -121,6 +121,7 @@ class Reading:
         self._attempt = secrets.token_hex(4)
         self._shards: dict[str, _Shard] = {}
         self._inputs = 0
+        self._too_far = False
         self.lines = 0
 
     @property
@@ -183,7 +184,9 @@ class Reading:
     def _take(self, lines: Iterator[RawLine], finder: DuplicateFinder) -> None:
         for line in lines:
             self.lines += 1
-            if self.lines > self._limits.lines_max or line.number in self._skip:
+            if line.number > LINE_MAX:
+                self._too_far = True
+            if self._too_far or self.lines > self._limits.lines_max or line.number in self._skip:
                 continue
             checked = self._checker.check(line)
             if isinstance(checked, Fit):
@@ -258,6 +261,9 @@ class Reading:
         limits = self._limits
         if self.lines > limits.lines_max:
             message = f"The file has {self.lines} lines; a batch may have {limits.lines_max}."
+            self._refuse(Fault(0, "too_many_tasks", message))
+        elif self._too_far:
+            message = f"The file has more than {LINE_MAX} lines, blank ones included."
             self._refuse(Fault(0, "too_many_tasks", message))
         elif self.lines == 0:
             self._refuse(Fault(0, "empty_file", "The file has no lines."))

@@ -31,8 +31,8 @@ _LATENCY_WEIGHT = 0.1
 class Driver:
     """Pulls lines for one upstream from the lanes it can serve.
 
-    `on_news` is called whenever what is known of the upstream changes; `on_landed` when a lane has a line less
-    in flight; `on_return` when it has a line again that another upstream might take; `on_bug` with what
+    `on_news` is called whenever what is known of the upstream changes; `on_landed` when a lane has a line
+    less in flight; `on_return` when it has a line again that another upstream might take; `on_bug` with what
     should never have been raised.
     """
 

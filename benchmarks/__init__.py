@@ -1,0 +1,12 @@
+"""What the documentation claims about speed and memory, each as a command that measures it.
+
+    python -m benchmarks.memory        peak memory, from a thousand lines to a million
+    python -m benchmarks.latency       what a batch of one line takes on an idle server
+    python -m benchmarks.listing       retrieve and list with ten thousand batches in the store
+    python -m benchmarks.throughput    lines a second, against driving the upstream directly
+    python -m benchmarks.sidebyside    a thousand small batches beside a big one, a slow model beside a fast
+
+Every figure is printed as a ratio against a limit, or against a peer measured in the same run: seconds alone
+say more about the machine than about us. Everything runs on 127.0.0.1, is bounded in count and in time, and
+is stopped at the end.
+"""

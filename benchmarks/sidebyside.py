@@ -1,0 +1,156 @@
+"""Whether batches wait for each other.
+
+First a thousand small batches of twenty lines, created at once beside a big one that is running: how long
+after its creation each has its first answer and has ended, against the time of the whole thousand. Served one
+after another behind the big batch, none would have begun by then.
+
+Then two models at one upstream, one of which takes two seconds for each answer: how long the fast model's
+batch takes beside the slow one, against its time alone. The two share the upstream's slots equally, so half
+of them are lost to the slow one; had the fast one to wait for its answers, the ratio would be ten and more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import processes
+from benchmarks.api import ENDED, Api, warm_up, write_input
+from benchmarks.figures import compare
+
+SLOW_MS = 2_000
+_SECONDS_MAX = 1_800
+_BATCH_S_MAX = 600
+_CREATORS = 8
+_ALONE_S = 4.0
+_LOOK_S = 0.1
+
+
+def main() -> None:
+    """Measure."""
+    parser = processes.options_of(__doc__, "sidebyside")
+    parser.add_argument("--batches", type=int, default=1_000)
+    parser.add_argument("--lines", type=int, default=20, help="of each small batch")
+    parser.add_argument("--big", type=int, default=1_000_000, help="lines of the big batch")
+    parser.add_argument("--fast", type=int, default=20_000, help="lines of the fast model's batch")
+    processes.add_upstream_option(parser)
+    processes.run(measure, parser, seconds_max=_SECONDS_MAX)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Both, each on a server of its own."""
+    with processes.folder() as folder, processes.upstream(options.upstream) as url:
+        many_beside_a_big_one(folder, url, options)
+    with processes.folder() as folder, processes.upstream("sandbox") as url:
+        fast_beside_slow(folder, url, options.fast)
+
+
+def many_beside_a_big_one(folder: Path, url: str, options: argparse.Namespace) -> None:
+    """A thousand small batches while a big one runs."""
+    small = write_input(folder / "small.jsonl", options.lines)
+    big = write_input(folder / "big.jsonl", options.big)
+    with processes.server(folder / "data", url) as server, Api(server.port) as api:
+        warm_up(api, folder)
+        small_id = api.upload(small)
+        big_id = api.create(api.upload(big))
+        while not done(api, big_id):
+            time.sleep(_LOOK_S)
+        before = done(api, big_id)
+        time.sleep(_ALONE_S)
+        alone = (done(api, big_id) - before) / _ALONE_S
+
+        before, began = done(api, big_id), time.monotonic()
+        with ThreadPoolExecutor(_CREATORS) as pool:
+            creating = pool.map(lambda _: create(server.port, small_id), range(options.batches))
+            first, ended = watch(api, {small_id}, options.batches)
+            created = dict(creating)
+        whole = max(ended.values()) - began
+        speed = (done(api, big_id) - before) / whole
+        assert api.get(f"/v1/batches/{big_id}")["status"] == "in_progress", "too small; raise --big"
+
+    created_s = max(created.values()) - began
+    print(f"created   {options.batches:,} batches in {created_s:.1f} s, all ended in {whole:.1f} s")
+    for what, seen in (("first answer", first), ("ended", ended)):
+        waits = [seen[batch_id] - at for batch_id, at in created.items()]
+        for name, figure in (("median", median(waits)), ("max", max(waits))):
+            compare(f"{what} after create, {name}", figure, "s", peer="the whole thousand", against=whole)
+    compare("the big one beside them", speed, "lines/s", peer="its speed alone", against=alone)
+
+
+def create(port: int, file_id: str) -> tuple[str, float]:
+    """Begin a batch on a connection of its own; its id, and when that was answered."""
+    with Api(port) as api:
+        return api.create(file_id), time.monotonic()
+
+
+def watch(api: Api, inputs: set[str], number: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Look through the list until `number` batches of these inputs have ended: when each was first seen to
+    have an answer, and to have ended.
+    """
+    first: dict[str, float] = {}
+    ended: dict[str, float] = {}
+    deadline = time.monotonic() + _BATCH_S_MAX
+    while len(ended) < number:
+        assert time.monotonic() < deadline, f"{len(ended)} of {number} ended within {_BATCH_S_MAX} s"
+        for batch in listed(api):
+            if batch["input_file_id"] not in inputs:
+                continue
+            now = time.monotonic()
+            if batch["request_counts"]["completed"]:
+                first.setdefault(batch["id"], now)
+            if batch["status"] in ENDED:
+                ended.setdefault(batch["id"], now)
+        time.sleep(_LOOK_S)
+    return first, ended
+
+
+def listed(api: Api) -> Iterator[dict[str, Any]]:
+    """Every batch, newest first."""
+    after = ""
+    while True:
+        page = api.get(f"/v1/batches?limit=100{after}")
+        yield from page["data"]
+        if not page["has_more"]:
+            return
+        after = f"&after={page['last_id']}"
+
+
+def fast_beside_slow(folder: Path, url: str, lines: int) -> None:
+    """The batch of a fast model, alone and beside one of a slow model."""
+    fast = write_input(folder / "fast.jsonl", lines, model="fast")
+    slow = write_input(
+        folder / "slow.jsonl", lines, model="slow", text=f"[[sandbox:sleep_ms={SLOW_MS}]] hello"
+    )
+    with processes.server(folder / "data", url) as server, Api(server.port) as api:
+        warm_up(api, folder)
+        fast_id, slow_id = api.upload(fast), api.upload(slow)
+        alone = timed(api, fast_id)
+        slow_batch = api.create(slow_id)
+        while not done(api, slow_batch):
+            time.sleep(_LOOK_S)
+        beside = timed(api, fast_id)
+        assert api.get(f"/v1/batches/{slow_batch}")["status"] == "in_progress", (
+            "the slow one ended; raise --fast"
+        )
+    compare("the fast model beside the slow one", beside, "s", peer="its time alone", against=alone)
+
+
+def timed(api: Api, file_id: str) -> float:
+    """Seconds from create to completed."""
+    began = time.monotonic()
+    api.wait(api.create(file_id), every_s=_LOOK_S, within_s=_BATCH_S_MAX)
+    return time.monotonic() - began
+
+
+def done(api: Api, batch_id: str) -> int:
+    """How many lines of a batch are answered."""
+    return int(api.get(f"/v1/batches/{batch_id}")["request_counts"]["completed"])
+
+
+if __name__ == "__main__":
+    main()

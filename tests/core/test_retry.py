@@ -46,7 +46,7 @@ def test_an_upstreams_own_word_is_kept_to_and_spread_a_little(retry_after_s, jit
 @given(st.integers(0, 10**6), st.floats(0, 1, exclude_max=True), st.none() | st.floats(0, 1e9))
 def test_no_wait_is_longer_than_the_settings_say(tries, jitter, retry_after_s):
     wait = wait_s(tries, RETRY, jitter=jitter, retry_after_s=retry_after_s)
-    assert 0 <= wait <= (60.0 if retry_after_s is None else 110.0)
+    assert 0 <= wait <= (60.0 if retry_after_s is None else 110.01)  # a tenth more, and rounding
 
 
 @pytest.mark.parametrize("failure", Failure)

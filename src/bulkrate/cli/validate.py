@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bulkrate.errors import ConfigError
+from bulkrate.errors import ConfigError, InvalidRequest
 from bulkrate.providers.endpoints import ENDPOINTS, normal_path
 
 #: The file has faults.
@@ -37,7 +37,10 @@ def validate(
 
     if endpoint is not None and normal_path(endpoint) not in ENDPOINTS:
         raise ConfigError(f"--endpoint is {endpoint!r}; it may be {', '.join(ENDPOINTS)}")
-    report = asyncio.run(check_file(file, endpoint=endpoint and normal_path(endpoint), models=model))
+    try:
+        report = asyncio.run(check_file(file, endpoint=endpoint and normal_path(endpoint), models=model))
+    except InvalidRequest as error:
+        raise ConfigError(error.message) from error
     if as_json:
         typer.echo(msgspec.json.encode(report))
     else:

@@ -41,10 +41,7 @@ class FileReport(Shape, frozen=True, kw_only=True):
 async def check_file(path: Path, *, endpoint: str | None, models: list[str] | None) -> FileReport:
     """Every fault of the file at `path`. Raises `InvalidRequest` when it cannot be read."""
     limits = Limits()
-    try:
-        source = LocalReader(path)
-    except BlobError as cause:
-        raise InvalidRequest(f"{path} cannot be read: {cause}") from cause
+    source = _open(path)
     try:
         endpoint = endpoint or _endpoint_of(source)
         with tempfile.TemporaryDirectory() as scratch:
@@ -73,6 +70,20 @@ async def check_file(path: Path, *, endpoint: str | None, models: list[str] | No
         faults=faults,
         faults_left_out=reading.faults_left_out,
     )
+
+
+def _open(path: Path) -> LocalReader:
+    try:
+        source = LocalReader(path)
+        try:
+            source.read_at(0, 1)  # a folder or a pipe can be opened, but not read from anywhere
+        except BlobError:
+            source.close()
+            raise
+    except BlobError as error:
+        why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        raise InvalidRequest(f"{path} cannot be read: {why}") from error
+    return source
 
 
 def _endpoint_of(source: LocalReader) -> str:

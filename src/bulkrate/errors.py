@@ -11,6 +11,7 @@
     │   ├── RangeNotSatisfiable   416
     │   ├── Unprocessable         422
     │   └── Unavailable           503  (worth asking again in a moment)
+    │       └── StillRunning      503  (the work goes on; asking again would do it twice)
     ├── ConfigError               a setting is unknown, missing or wrong
     ├── IllegalTransition         an event that a batch in this status does not take
     ├── StoreError                the records could not be read or written
@@ -100,6 +101,12 @@ class Unavailable(RequestRefused):
     status = 503
     type = "server_error"
     retry = True
+
+
+class StillRunning(Unavailable):
+    """The caller has waited long enough, but the work goes on; asking again would do it twice."""
+
+    retry = False
 
 
 class ConfigError(BulkrateError):

@@ -36,12 +36,12 @@ def strict(strict_upstream: Process, tmp_path_factory: pytest.TempPathFactory) -
         "LIMITS__LINES_MAX": LINES_MAX,
         "LIMITS__EMBEDDING_INPUTS_MAX": 100,
         "LIMITS__RUN_REQUESTS_MAX": 10,
-        "LIMITS__RUN_WAIT_S_MAX": 1.0,
+        "LIMITS__RUN_WAIT_S_MAX": 2.5,
         "RETRY__ATTEMPTS_MAX": 2,
         "RETRY__BACKOFF_S_MIN": 0.01,
         "RETRY__BACKOFF_S_MAX": 0.02,
         "UPSTREAMS__SANDBOX__URL": strict_upstream.url,
-        "UPSTREAMS__SANDBOX__TIMEOUT_S": 1.0,
+        "UPSTREAMS__SANDBOX__TIMEOUT_S": 2.0,
     }
     env = {f"BULKRATE_{name}": str(value) for name, value in limits.items()}
     with running(Server(tmp_path_factory.mktemp("strict"), env=env)) as process:

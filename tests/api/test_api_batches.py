@@ -439,11 +439,11 @@ def test_in_one_request_the_window_may_be_left_out_and_metadata_be_json(http: Ht
 def test_a_batch_that_is_refused_leaves_no_file(
     http: Http, parts: tuple[bytes, ...], param: str | None
 ) -> None:
-    before = http.get("/v1/files").json["data"]
+    before = http.get("/v1/files?purpose=batch").json["data"]
     answer = http.form("/v1/batches", *parts)
     assert answer.status == 400
     assert answer.error["param"] == param
-    assert http.get("/v1/files").json["data"] == before
+    assert http.get("/v1/files?purpose=batch").json["data"] == before
 
 
 def test_one_request_repeated_with_its_key_makes_one_batch_and_one_file(http: Http) -> None:

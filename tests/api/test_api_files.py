@@ -229,7 +229,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(
     http: Http, server: Server, sent: int, framing: str
 ) -> None:
     before = stored(server)
-    head = f"POST /v1/files HTTP/1.1\nhost: test\ncontent-type: {FORM_TYPE}\n{framing}"
+    head = f"POST /v1/files HTTP/1.1\nhost: localhost\ncontent-type: {FORM_TYPE}\n{framing}"
     body = form(PURPOSE, part("file", LINE * 10_000, "input.jsonl"))[:sent]
     if "chunked" in framing and body:
         body = b"%x\r\n%b\r\n" % (len(body), body)

@@ -186,7 +186,7 @@ def test_an_unknown_upload_is_404(http: Http) -> None:
 
 def test_a_part_breaking_off_leaves_nothing(http: Http, server: Server) -> None:
     upload = begin(http)
-    head = f"POST /v1/uploads/{upload['id']}/parts HTTP/1.1\nhost: test\ncontent-type: {FORM_TYPE}"
+    head = f"POST /v1/uploads/{upload['id']}/parts HTTP/1.1\nhost: localhost\ncontent-type: {FORM_TYPE}"
     http.break_off(f"{head}\ncontent-length: 9000", form(part("data", CONTENT))[:2000])
     wait_until(lambda: list((server.data / "blobs" / "new").iterdir()), lambda left: left == [])
     assert complete(http, upload, send(http, upload, CONTENT).json["id"]).status == 200

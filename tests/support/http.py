@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPConnection
@@ -87,8 +88,15 @@ class Http:
 
     def break_off(self, head: str, body: bytes) -> None:
         """Send the beginning of a request and hang up."""
+        with self.held_open(head, body):
+            pass
+
+    @contextmanager
+    def held_open(self, head: str, body: bytes) -> Iterator[None]:
+        """Send a request, or its beginning; hang up at the end."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_S) as connection:
             connection.sendall(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
+            yield
 
 
 def part(name: str, value: bytes | str, filename: str | None = None, *headers: str) -> bytes:

@@ -164,6 +164,7 @@ class Batches:
         What was read once keeps its offset. Raises `NotFound`, `Conflict`.
         """
         record = await self._find(project, batch_id)
+        await self._refuse_deleted(project, record, stream)
         extents = await self._context.ask(self._context.store.work.extents, record.id)
         filename = f"{record.id}_{stream}.jsonl"
         if order == "input" and stream == "output":
@@ -189,8 +190,20 @@ class Batches:
                 f"The lines of the batch {batch_id} have been deleted.", param="custom_id"
             ) from None
         if pair is None:
-            raise NotFound(f"The batch {batch_id} has no line with this custom_id.", param="custom_id")
+            raise NotFound(
+                f"The batch {batch_id} has no line with this custom_id that was fit to be sent; "
+                "those that were not stand in its error file.",
+                param="custom_id",
+            )
         return pair
+
+    async def _refuse_deleted(self, project: str, record: BatchRecord, stream: str) -> None:
+        file_id = record.output_file_id if stream == "output" else record.error_file_id
+        if file_id is None:
+            return
+        now = self._context.clock()
+        if await self._context.ask(self._context.store.files.get, project, file_id, now=now) is None:
+            raise NotFound(f"The {stream} of the batch {record.id} has been deleted, or has expired.")
 
     async def _check_retry(self, project: str, parent: BatchRecord) -> None:
         context = self._context

@@ -14,7 +14,7 @@ from bulkrate.engine.context import Context
 from bulkrate.engine.ends import Ends
 from bulkrate.engine.files import Files
 from bulkrate.engine.lines import results_by_line
-from bulkrate.errors import InvalidRequest, Unavailable
+from bulkrate.errors import InvalidRequest, StillRunning
 from bulkrate.wire.batches import Batch, CreateBatch, RunAnswers, RunRequests
 from bulkrate.wire.files import ExpiresAfter
 
@@ -35,7 +35,7 @@ class Runner:
     async def run(self, project: str, ask: RunRequests) -> RunAnswers:
         """Answer a list of requests; each item of the reply is an output line or an error line.
 
-        Being cancelled cancels the batch. Raises `InvalidRequest` for no or too many requests, `Unavailable`
+        Being cancelled cancels the batch. Raises `InvalidRequest` for no or too many requests, `StillRunning`
         when the answers take longer than `limits.run_wait_s_max`; the batch then goes on and can be fetched
         by its id.
         """
@@ -53,7 +53,7 @@ class Runner:
             await asyncio.shield(self._batches.cancel(project, batch.id))
             raise
         if not ended:
-            raise Unavailable(
+            raise StillRunning(
                 f"The answers took over {limits.run_wait_s_max:g} s; the batch {batch.id} goes on.",
                 code="run_timeout",
             )

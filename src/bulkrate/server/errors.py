@@ -112,10 +112,10 @@ def log_failure(scope: Scope, failure: BaseException) -> None:
 
 
 def _retry_headers(refused: RequestRefused) -> dict[str, str]:
-    if isinstance(refused, Unavailable):
+    if isinstance(refused, Unavailable) and refused.retry:
         return {"x-should-retry": "true", "retry-after": str(RETRY_AFTER_S)}
-    if isinstance(refused, Conflict):
-        # Every SDK repeats a 409 unless told not to.
+    if isinstance(refused, Conflict | Unavailable):
+        # Every SDK repeats these unless told not to.
         return {"x-should-retry": "true" if refused.retry else "false"}
     return {}
 

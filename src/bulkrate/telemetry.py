@@ -5,6 +5,7 @@ Logs are one line an event, `key=value`, without prompts, answers or secrets.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Any
@@ -52,4 +53,6 @@ def log_to_stderr(role: str) -> None:
 
 def _quoted(value: Any) -> str:
     text = str(value)
-    return f'"{text}"' if " " in text else text
+    # In quotes, and with escapes, whatever could end the line or be taken for another key.
+    plain = text.isprintable() and text and not any(sign in text for sign in ' "=\\')
+    return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())

@@ -7,6 +7,7 @@ one model share the work by their speed.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -17,6 +18,7 @@ from bulkrate.core.models import Catalogue, is_served
 from bulkrate.core.outcome import Answer, Refused
 from bulkrate.dispatch.driver import Driver
 from bulkrate.dispatch.lane import Lane
+from bulkrate.telemetry import log_event
 
 # Lines without an upstream are refused in groups, so that a long lane does not hold up the others.
 _REFUSED_AT_ONCE = 500
@@ -31,6 +33,7 @@ class Dispatcher:
     def __init__(self, settings: Settings, *, on_news: Callable[[Driver], None]) -> None:
         self._lanes: dict[int, Lane] = {}
         self._refusals: set[asyncio.Task[None]] = set()
+        self._out: set[str] = set()
         #: Comes to hold what should never have been raised. A line may hang by it, so its owner ends.
         self.broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.drivers: list[Driver] = []
@@ -122,10 +125,20 @@ class Dispatcher:
 
     def _on_news(self, name: str, on_news: Callable[[Driver], None]) -> None:
         driver = next(driver for driver in self.drivers if driver.name == name)
+        self._report(driver)
         on_news(driver)
         if driver.health.state is not State.OUT:
             for lane in list(self._lanes.values()):
                 self._offer(lane)
+
+    def _report(self, driver: Driver) -> None:
+        out = driver.health.state is State.OUT
+        if out and driver.name not in self._out:
+            self._out.add(driver.name)
+            log_event(logging.WARNING, "upstream_out", upstream=driver.name, reason=driver.health.reason)
+        elif not out and driver.name in self._out:
+            self._out.discard(driver.name)
+            log_event(logging.WARNING, "upstream_back", upstream=driver.name)
 
     def _refuse(self, lane: Lane) -> None:
         """Every upstream has told what it serves, and none serves this: answer each line as an upstream

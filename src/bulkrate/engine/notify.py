@@ -11,6 +11,7 @@ or the network said is never repeated in words that are not ours.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from bulkrate import __version__
 from bulkrate.core.webhooks import retry_at
 from bulkrate.engine.context import Context
 from bulkrate.store.records import DeliveryRecord, WebhookRecord
+from bulkrate.telemetry import log_event
 from bulkrate.wire.base import encode
 from bulkrate.wire.webhooks import Event, EventData
 
@@ -98,6 +100,15 @@ class Notifier:
         again = None
         if not answer.accepted and not gone:
             again = retry_at(attempts, created_at=delivery.created_at, now=now, jitter=self._dice())
+            if again is None:
+                log_event(
+                    logging.WARNING,
+                    "webhook_abandoned",
+                    webhook=delivery.webhook_id,
+                    event_id=delivery.event_id,
+                    batch=delivery.batch_id,
+                    reason=answer.error or f"the receiver answered {answer.status_code}",
+                )
         await self._context.ask(
             self._store.settle,
             delivery.id,

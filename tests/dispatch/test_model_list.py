@@ -51,7 +51,7 @@ def test_a_broken_list_says_what_to_do_about_it():
     assert "'models'" in failed.detail
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_gateway_speaks_of_a_server_that_is_out(status):
     failed = ask(status, models=["tiny"])
     assert isinstance(failed, Failed)
@@ -63,3 +63,9 @@ def test_a_refused_key_is_told_apart(status):
     failed = ask(status, models=["tiny"])
     assert isinstance(failed, Failed)
     assert failed.failure is Failure.KEY_REFUSED
+
+
+def test_an_upstream_that_limits_its_model_list_is_busy_and_not_out():
+    failed = ask(429)
+    assert isinstance(failed, Failed)
+    assert failed.failure is Failure.BUSY

@@ -59,8 +59,9 @@ class Client:
             raise AttemptError(self._translate(cause, self._timeout_s)) from cause
 
     async def models(self) -> list[str] | None:
-        """What the upstream says it serves; None when it has no such list. Raises `AttemptError` when it is
-        out.
+        """What the upstream says it serves; None when it has no such list.
+
+        Raises `AttemptError`; its failure says whether the upstream is out.
         """
         request = self._http.get(self._url + "/models").timeout(timedelta(seconds=_PROBE_TIMEOUT_S))
         try:
@@ -74,7 +75,9 @@ class Client:
             )
         if response.status in _LIST_IS_BROKEN and not self._needs_list:
             return None
-        if response.status >= 500 or response.status == 429:
+        if response.status == 429:
+            raise AttemptError(Failed(Failure.BUSY, "the upstream is busy (429)"))
+        if response.status >= 500:
             detail = f"the upstream answers {response.status} when asked for its models"
             if response.status in _LIST_IS_BROKEN:
                 detail += "; if it works all the same, list what it serves under 'models' in its settings"

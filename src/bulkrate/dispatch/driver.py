@@ -24,6 +24,8 @@ from bulkrate.providers.usage import read_usage
 
 # How often an upstream is asked anew what it serves.
 _DISCOVERY_S = 30.0
+# And while it has not said so yet.
+_FIRST_DISCOVERY_S = 1.0
 # How much of the latest answer's time goes into the running latency.
 _LATENCY_WEIGHT = 0.1
 
@@ -246,11 +248,12 @@ class Driver:
         try:
             await self._client.models()
         except AttemptError as error:
-            self.health.out(error.failed.detail, now=self._loop.time(), jitter=random.random())  # noqa: S311
-            self._look_in(self.health.wait_s(now=self._loop.time()))
-            self._on_news()
-            return True
-        return False
+            self._account_probe(error.failed)
+        if self.health.state is not State.OUT:
+            return False
+        self._look_in(self.health.wait_s(now=self._loop.time()))
+        self._on_news()
+        return True
 
     async def _refuses_our_key(self) -> bool:
         """Whether a 403 is about us rather than about the line: then even the model list is refused."""
@@ -264,15 +267,25 @@ class Driver:
         try:
             models = await self._client.models()
         except AttemptError as error:
-            self.health.out(error.failed.detail, now=self._loop.time(), jitter=random.random())  # noqa: S311
+            self._account_probe(error.failed)
         else:
             self._learn(models)
             self.health.back()
         self._probing = False
         self._on_news()
-        out = self.health.state is State.OUT
-        self._look_in(self.health.wait_s(now=self._loop.time()) if out else _DISCOVERY_S)
+        if self.health.state is State.OUT:
+            self._look_in(self.health.wait_s(now=self._loop.time()))
+        else:
+            self._look_in(_DISCOVERY_S if self.catalogue.models is not None else _FIRST_DISCOVERY_S)
         self.pump()
+
+    def _account_probe(self, failed: Failed) -> None:
+        if failed.failure is Failure.BUSY:
+            self.health.back()
+        elif failed.failure is Failure.TIMED_OUT and self.in_flight:
+            return  # many a server answers nothing else while it generates; the lines will tell
+        else:
+            self.health.out(failed.detail, now=self._loop.time(), jitter=random.random())  # noqa: S311
 
     def _learn(self, models: list[str] | None) -> None:
         if not self._discovers:

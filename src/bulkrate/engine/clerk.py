@@ -87,7 +87,8 @@ class Clerk:
     async def _begin_reading(self, waiter: Waiter, group: asyncio.TaskGroup) -> None:
         # One that ends while the store is asked may still be in the answer: it is not read twice.
         begun = set(self._reading)
-        for batch in await self._context.ask(self._context.store.batches.unplanned):
+        unplanned = self._context.store.batches.unplanned
+        for batch in await self._context.ask(unplanned, limit=2 * _ADMITTED_AT_ONCE):
             if len(self._reading) >= _ADMITTED_AT_ONCE:
                 return
             if batch.id not in begun:

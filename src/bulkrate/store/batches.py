@@ -72,10 +72,11 @@ class BatchStore:
         """The first batch and all its retries, oldest first."""
         return self._all(select(batches).where(batches.c.family == family).order_by(batches.c.seq))
 
-    def unplanned(self) -> list[BatchRecord]:
-        """Live batches whose lines are not known yet, oldest first."""
+    def unplanned(self, *, limit: int) -> list[BatchRecord]:
+        """Up to `limit` live batches whose lines are not known yet, oldest first."""
         live = batches.c.status.in_(_LIVE)
-        return self._all(select(batches).where(live, ~batches.c.planned).order_by(batches.c.seq))
+        query = select(batches).where(live, ~batches.c.planned).order_by(batches.c.seq)
+        return self._all(query.limit(limit))
 
     def sent(self) -> list[str]:
         """Batches in progress of which every shard is done."""

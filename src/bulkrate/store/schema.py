@@ -158,6 +158,8 @@ shards = Table(
     Column("in_flight", Integer, nullable=False, default=0),
     Column("lines_per_s", Float, nullable=False, default=0.0),
     Index("shards_open", "done", "epoch"),
+    # Whether a batch has open shards is asked of every live batch at once.
+    Index("shards_of_batch", "batch_id", "done"),
 )
 
 # What counts of the result logs, in the order in which it came to count. Reading the extents of a batch in

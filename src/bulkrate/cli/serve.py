@@ -134,6 +134,6 @@ def _greet(settings: Settings, address: str, *, guarded: bool) -> None:
     ]
     lines += [f"  upstream   {name}: {upstream.url}" for name, upstream in settings.upstreams.items()]
     if not settings.upstreams:
-        lines.append("  upstream   none: batches will wait; start again with --upstream URL")
+        lines.append("  upstream   none: every batch will be rejected; start again with --upstream URL")
     lines.append(f"  try        OPENAI_BASE_URL={address} OPENAI_API_KEY=any python your_batch_script.py")
     typer.echo("\n".join(lines), err=True)

@@ -192,23 +192,16 @@ class Clerk:
             raise _FailedForNowError from bug
         if what in self._failing:
             self._failing.discard(what)
-            await self._moves_again()
+            self._moves_again()
 
     async def _fails(self, what: str, reason: str) -> None:
         if not self._failing:
             log_event(logging.ERROR, "clerk_paused", reason=reason)
         self._failing.add(what)
-        with contextlib.suppress(StoreError):  # the store may be what fails; the log has said it
-            await self._context.ask(
-                self._context.store.upstreams.trouble, ROLE, reason, now=self._context.clock()
-            )
+        self._context.board.say(ROLE, reason)
         await asyncio.sleep(_TROUBLE_WAIT_S)
 
-    async def _moves_again(self) -> None:
-        if self._failing:
-            return
-        log_event(logging.WARNING, "clerk_resumed")
-        with contextlib.suppress(StoreError):
-            await self._context.ask(
-                self._context.store.upstreams.trouble, ROLE, None, now=self._context.clock()
-            )
+    def _moves_again(self) -> None:
+        if not self._failing:
+            log_event(logging.WARNING, "clerk_resumed")
+            self._context.board.say(ROLE, None)

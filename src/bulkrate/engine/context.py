@@ -1,4 +1,4 @@
-"""What every part of the engine is handed: the settings, the two stores, the clock and the bells."""
+"""What every part of the engine is handed: settings, records, bytes, clock, bells and board."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from typing import ParamSpec, TypeVar
 from bulkrate.blobs import Blobs, LocalBlobs
 from bulkrate.config import Settings
 from bulkrate.engine.bell import Bells
+from bulkrate.engine.board import Board
 from bulkrate.errors import ConfigError
 from bulkrate.store import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: The processes beside the one that serves HTTP.
+ROLES = ("clerk", "sender")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,7 @@ class Context:
     store: Store
     blobs: Blobs
     bells: Bells
+    board: Board
     clock: Callable[[], float] = time.time
 
     def now(self) -> int:
@@ -54,7 +59,7 @@ def data_folder(settings: Settings) -> Path:
     return data
 
 
-def open_context(settings: Settings, *, bells: Bells | None = None) -> Context:
+def open_context(settings: Settings, *, bells: Bells | None = None, board: Board | None = None) -> Context:
     """Open the data folder that `settings.data` names, creating it at first use. Raises `ConfigError`."""
     data = data_folder(settings)
     return Context(
@@ -62,6 +67,7 @@ def open_context(settings: Settings, *, bells: Bells | None = None) -> Context:
         store=Store(data / "bulkrate.db"),
         blobs=LocalBlobs(data / "blobs"),
         bells=bells or Bells(),
+        board=board or Board.new(ROLES),
     )
 
 

@@ -53,9 +53,8 @@ class Engine:
         reasons: list[str] = []
         upstreams: dict[str, object] = {}
         counts: dict[str, int] = {}
+        reasons += [f"{role}: {trouble}" for role, trouble in context.board.read().items()]
         try:
-            for role, trouble in (await context.ask(context.store.upstreams.troubles)).items():
-                reasons.append(f"{role}: {trouble}")
             told = {row.name: row for row in await context.ask(context.store.upstreams.all)}
             for name in context.settings.upstreams:
                 row = told.get(name)

@@ -1,6 +1,6 @@
 """The processes beside the one that serves HTTP: one clerk, one sender.
 
-    python -m bulkrate.engine.process ROLE FD,FD,FD,FD,FD,FD
+    python -m bulkrate.engine.process ROLE FD,FD,FD,FD,FD,FD,FD
 
 The settings come as one line of JSON on standard input, so that no secret shows in a process list. Standard
 input then stays open as a lifeline: at its end the parent has died, and so does the child, at once and
@@ -24,7 +24,8 @@ import uvloop
 from bulkrate.config import Settings
 from bulkrate.engine import clerk, send
 from bulkrate.engine.bell import Bells, Waiter
-from bulkrate.engine.context import Context, close_context, open_context
+from bulkrate.engine.board import Board
+from bulkrate.engine.context import ROLES, Context, close_context, open_context
 from bulkrate.errors import Fenced
 from bulkrate.telemetry import log_event, log_to_stderr
 
@@ -39,8 +40,8 @@ def main(role: str, descriptors: str, lifeline: BinaryIO) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     log_to_stderr(role)
     _allow_many_files()
-    bells = Bells.inherited(tuple(int(fd) for fd in descriptors.split(",")))
-    context = open_context(settings, bells=bells)
+    *pipes, board = (int(fd) for fd in descriptors.split(","))
+    context = open_context(settings, bells=Bells.inherited(tuple(pipes)), board=Board(board, ROLES))
     try:
         uvloop.run(_run(role, context))
     except* Fenced as fenced:
@@ -52,6 +53,7 @@ def main(role: str, descriptors: str, lifeline: BinaryIO) -> int:
 
 async def _run(role: str, context: Context) -> None:
     timing = context.settings.timing
+    context.board.say(role, None)
     epoch = context.store.work.enlist(role, now=context.clock(), lease_s=timing.lease_s)
     bell = context.bells.clerk if role == clerk.ROLE else context.bells.sender
     waiter = Waiter(bell)

@@ -277,7 +277,7 @@ class Sender:
             slow.cancel()
         self._unsafe = []
         self._forget_ended()
-        await self._out_of_trouble()
+        self._out_of_trouble()
         if ended:
             self._context.bells.clerk.ring()
 
@@ -368,24 +368,17 @@ class Sender:
         if not self._troubled:
             log_event(logging.ERROR, "sender_paused", reason=str(error))
         self._troubled = True
-        with contextlib.suppress(StoreError):
-            await self._context.ask(
-                self._context.store.upstreams.trouble, ROLE, str(error), now=self._context.clock()
-            )
+        self._context.board.say(ROLE, str(error))
         await asyncio.sleep(_TROUBLE_WAIT_S)
         self._changed.set()
 
-    async def _out_of_trouble(self) -> None:
+    def _out_of_trouble(self) -> None:
         if self._held:
             self._held = False
             self._dispatcher.hold(False)
-        if not self._troubled:
-            return
-        with contextlib.suppress(StoreError):  # then it is told at the next commit
-            await self._context.ask(
-                self._context.store.upstreams.trouble, ROLE, None, now=self._context.clock()
-            )
+        if self._troubled:
             self._troubled = False
+            self._context.board.say(ROLE, None)
             log_event(logging.WARNING, "sender_resumed")
 
     def _hold(self) -> None:

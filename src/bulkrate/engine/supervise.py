@@ -125,7 +125,7 @@ class _Keeper:
             await process.wait()
 
     async def _start(self) -> asyncio.subprocess.Process:
-        descriptors = self._context.bells.descriptors()
+        descriptors = (*self._context.bells.descriptors(), self._context.board.fd)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

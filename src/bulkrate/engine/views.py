@@ -47,7 +47,7 @@ def _look(context: Context, running: Sequence[str]) -> _Now:
     return _Now(
         moving=store.batches.progress(running),
         waiting_for=store.batches.models_waited_for(running),
-        troubles=store.upstreams.troubles(),
+        troubles=context.board.read(),
         paused={row.name: row.paused for row in store.upstreams.all() if row.paused is not None},
     )
 

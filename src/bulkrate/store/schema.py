@@ -201,15 +201,6 @@ upstreams = Table(
     Column("seen_at", Float, nullable=False),
 )
 
-# Why work stands still for reasons that no upstream explains (a full disk, a store that fails).
-troubles = Table(
-    "troubles",
-    metadata,
-    Column("role", String, primary_key=True),
-    Column("reason", Text, nullable=False),
-    Column("since", Float, nullable=False),
-)
-
 keys = Table(
     "keys",
     metadata,

@@ -1,4 +1,4 @@
-"""What the workers know of the world: which upstreams answer, and what keeps work from moving."""
+"""What the workers know of the world: which upstreams answer, and what they serve."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlalchemy import delete, insert, select
 
 from bulkrate.store.database import Database
 from bulkrate.store.records import UpstreamRecord
-from bulkrate.store.schema import troubles, upstreams
+from bulkrate.store.schema import upstreams
 
 
 class UpstreamStore:
@@ -25,22 +25,9 @@ class UpstreamStore:
         """Forget what earlier workers knew."""
         with self._db.write() as connection:
             connection.execute(delete(upstreams))
-            connection.execute(delete(troubles))
 
     def all(self) -> list[UpstreamRecord]:
         """What is known, by name."""
         with self._db.read() as connection:
             rows = connection.execute(select(upstreams).order_by(upstreams.c.name)).mappings()
             return [UpstreamRecord.of(row) for row in rows]
-
-    def trouble(self, role: str, reason: str | None, *, now: float) -> None:
-        """Say why a role stands still, or that it moves again (`reason` None)."""
-        with self._db.write() as connection:
-            connection.execute(delete(troubles).where(troubles.c.role == role))
-            if reason is not None:
-                connection.execute(insert(troubles).values(role=role, reason=reason, since=now))
-
-    def troubles(self) -> dict[str, str]:
-        """Why which role stands still."""
-        with self._db.read() as connection:
-            return {row.role: row.reason for row in connection.execute(select(troubles))}

@@ -94,9 +94,7 @@ class Journal:
 def committed(server: Server, batch_id: str) -> tuple[float, list[str]]:
     """The lines that count already, as anyone can read them, and the moment by which they did."""
     ids = [
-        answer["custom_id"]
-        for stream in ("output", "errors")
-        for answer in _so_far(server, batch_id, stream)
+        answer["custom_id"] for stream in ("output", "errors") for answer in _so_far(server, batch_id, stream)
     ]
     return time.time(), ids
 

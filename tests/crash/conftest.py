@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -25,4 +24,3 @@ def upstream(journal: Journal) -> Iterator[Process]:
     """A sandbox that answers after 20 ms."""
     with running(sandbox("--latency-ms", str(LATENCY_MS), "--journal", str(journal.path))) as process:
         yield process
-

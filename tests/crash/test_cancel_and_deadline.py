@@ -1,4 +1,4 @@
-"""Batches that are stopped: what was finished is kept, and every line that never ran is told of, whatever dies."""
+"""Stopped batches: what was finished is kept, every line that never ran is told of, whatever dies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def codes(server: Server, batch: Any) -> Counter[str]:
     return Counter(answer["error"]["code"] for answer in lines_of(server.client, batch.error_file_id))
 
 
-def test_a_batch_cancelled_in_the_middle_keeps_its_answers(data: Path, upstream: Process, journal: Journal) -> None:
+def test_a_batch_cancelled_in_the_middle_keeps_its_answers(
+    data: Path, upstream: Process, journal: Journal
+) -> None:
     ids = fresh_ids(LINES)
     with running(Server(data, env=narrow(upstream, WINDOW))) as server:
         batch = submit(server.client, input_of(ids))
@@ -84,7 +86,9 @@ def test_a_batch_cancelled_when_its_last_answer_is_in_ends_with_all_of_them(
     # The clerk dies when it begins to close the batch, again and again: it stays in `finalizing`.
     with running(Server(data, env=narrow(upstream, WINDOW, BULKRATE_DIE_AT="finish.moved"))) as server:
         batch = submit(server.client, input_of(ids))
-        wait_until(lambda: server.client.batches.retrieve(batch.id).status, lambda status: status == "finalizing")
+        wait_until(
+            lambda: server.client.batches.retrieve(batch.id).status, lambda status: status == "finalizing"
+        )
         assert server.client.batches.cancel(batch.id).status == "cancelling"
         server.kill()
     with running(Server(data, env=narrow(upstream, WINDOW))) as server:
@@ -114,7 +118,9 @@ def test_a_cancel_is_carried_out_whatever_dies_meanwhile(
     assert set(journal.counts(ids).values()) == {1}
 
 
-def test_a_batch_whose_window_closes_keeps_its_answers(data: Path, upstream: Process, journal: Journal) -> None:
+def test_a_batch_whose_window_closes_keeps_its_answers(
+    data: Path, upstream: Process, journal: Journal
+) -> None:
     ids = fresh_ids(LINES)
     with running(Server(data, env=narrow(upstream, WINDOW))) as server:
         batch = submit(server.client, input_of(ids))

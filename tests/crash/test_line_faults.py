@@ -1,4 +1,4 @@
-"""What one line's failure comes to: final ones stand in the error file as the upstream told them, others are tried again."""
+"""One line's failure: a final one stands in the error file as the upstream told it, others are retried."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ class Outcome:
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])
-def test_a_refused_line_keeps_the_upstreams_status_and_body(status: int, server: Server, journal: Journal) -> None:
+def test_a_refused_line_keeps_the_upstreams_status_and_body(
+    status: int, server: Server, journal: Journal
+) -> None:
     outcome = Outcome(server, journal, f"[[sandbox:status={status}]]")
     assert (outcome.answered, outcome.calls, outcome.status, outcome.code) == (False, 1, status, None)
     assert outcome.body["error"]["message"]

@@ -1,4 +1,4 @@
-"""Dying at each named point, of the whole server and of one process alone: nothing is lost, nothing counts twice."""
+"""Dying at each named point, the whole server or one process: nothing is lost, nothing counts twice."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def test_a_server_killed_at_any_point_resumes_and_loses_nothing(
     record_property: Any,
 ) -> None:
     ids = fresh_ids(size)
-    with running(Server(data, env=narrow(upstream, WINDOW, BULKRATE_DIE_AT=f"{point}:{PASS.get(point, 1)}"))) as server:
+    with running(
+        Server(data, env=narrow(upstream, WINDOW, BULKRATE_DIE_AT=f"{point}:{PASS.get(point, 1)}"))
+    ) as server:
         batch = begin(server, ids, cancel_after=cancel_after, journal=journal)
         server.wait_for_log("process_died")
         moment, counted = committed(server, batch.id)
@@ -119,7 +121,9 @@ def test_an_upload_that_was_not_confirmed_leaves_nothing(
         server.kill()
     with running(Server(data, env=narrow(upstream, WINDOW))) as server:
         assert list(server.client.files.list()) == []
-        wait_until(lambda: [path for path in (data / "blobs").rglob("*") if path.is_file()], lambda left: not left)
+        wait_until(
+            lambda: [path for path in (data / "blobs").rglob("*") if path.is_file()], lambda left: not left
+        )
         batch = wait_until_ended(server.client, submit(server.client, input_of(ids)).id)
         check_books(server.client, batch.id, ids)
     assert set(journal.counts(ids).values()) == {1}

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ def moments(kills: int, seed: int) -> list[int]:
     return sorted(random.Random(seed).sample(range(1, LINES - WINDOW), kills))
 
 
+def living(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if is_alive(pid)]
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_server_killed_again_and_again_loses_nothing_and_repeats_little(
     seed: int, data: Path, upstream: Process, journal: Journal, record_property: Any
@@ -62,7 +67,7 @@ def test_a_server_killed_again_and_again_loses_nothing_and_repeats_little(
                 counted.append(committed(server, batch_id))
                 children = [server.child(role) for role in ROLES]
                 server.popen.kill()
-                wait_until(lambda: [pid for pid in children if is_alive(pid)], lambda left: not left)
+                wait_until(partial(living, children), lambda left: not left)
         repeated.append(journal.total(ids) - len(journal.counts(ids)) - before)
     for moment, lines in counted:
         journal.none_after(moment, lines)
@@ -94,7 +99,9 @@ def test_one_process_killed_again_and_again_is_replaced(
     assert repeats <= (len(kills) * (WINDOW + journal.busiest_second(ids)) if role == "sender" else 0)
 
 
-def test_a_graceful_stop_in_mid_batch_repeats_nothing(data: Path, upstream: Process, journal: Journal) -> None:
+def test_a_graceful_stop_in_mid_batch_repeats_nothing(
+    data: Path, upstream: Process, journal: Journal
+) -> None:
     ids = fresh_ids(LINES)
     batch_id = ""
     for calls in (500, 1_500, 2_900, None):

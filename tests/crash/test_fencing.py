@@ -1,0 +1,71 @@
+"""A process that was taken for dead and wakes up again: what it still holds does not count."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.crash.accounting import Journal, check_books, fresh_ids, input_of, narrow
+from tests.support.processes import Process, Server, running, submit, wait_until_ended
+
+pytestmark = pytest.mark.server
+
+LINES = 2_000
+WINDOW = 16
+HASTY = {"BULKRATE_TIMING__LEASE_S": "2", "BULKRATE_TIMING__SWEEP_S": "0.2"}
+
+
+def test_a_sender_that_slept_through_its_lease_is_fenced_and_replaced(
+    data: Path, upstream: Process, journal: Journal
+) -> None:
+    ids = fresh_ids(LINES)
+    with running(Server(data, env=narrow(upstream, WINDOW, **HASTY))) as server:
+        batch_id = submit(server.client, input_of(ids)).id
+        journal.wait_for_calls(ids, 500)
+        sender = server.child("sender")
+        os.kill(sender, signal.SIGSTOP)
+        server.wait_for_log("worker_buried")
+        os.kill(sender, signal.SIGCONT)
+        server.wait_for_log("worker_fenced")
+        server.wait_for_log("process_died role=sender exit_code=75")
+        assert wait_until_ended(server.client, batch_id).status == "completed"
+        check_books(server.client, batch_id, ids)
+    assert journal.total(ids) - LINES <= WINDOW + journal.busiest_second(ids)
+
+
+def test_a_server_killed_while_its_sender_sleeps_is_not_disturbed_by_it(
+    data: Path, upstream: Process, journal: Journal
+) -> None:
+    ids = fresh_ids(LINES)
+    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+        batch_id = submit(server.client, input_of(ids)).id
+        journal.wait_for_calls(ids, 500)
+        sleeper = server.child("sender")
+        os.kill(sleeper, signal.SIGSTOP)
+        server.popen.kill()
+        server.popen.wait()
+        with running(Server(data, env=narrow(upstream, WINDOW))) as successor:
+            journal.wait_for_calls(ids, 1_000)
+            os.kill(sleeper, signal.SIGCONT)
+            assert wait_until_ended(successor.client, batch_id).status == "completed"
+            check_books(successor.client, batch_id, ids)
+    assert journal.total(ids) - LINES <= WINDOW + journal.busiest_second(ids)
+
+
+def test_a_clerk_that_slept_through_its_lease_does_no_harm(
+    data: Path, upstream: Process, journal: Journal
+) -> None:
+    ids = fresh_ids(LINES)
+    with running(Server(data, env=narrow(upstream, WINDOW, **HASTY))) as server:
+        batch_id = submit(server.client, input_of(ids)).id
+        journal.wait_for_calls(ids, 500)
+        clerk = server.child("clerk")
+        os.kill(clerk, signal.SIGSTOP)
+        journal.wait_for_calls(ids, LINES)
+        os.kill(clerk, signal.SIGCONT)
+        assert wait_until_ended(server.client, batch_id).status == "completed"
+        check_books(server.client, batch_id, ids)
+    assert journal.total(ids) - LINES <= WINDOW + journal.busiest_second(ids)

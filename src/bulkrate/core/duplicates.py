@@ -20,10 +20,10 @@ _COMPARED_AT_ONCE = 250_000
 
 
 class DuplicateFinder:
-    """Watches the digests of one batch, of at most `lines_max` lines."""
+    """Watches the digests of one batch, of about `lines` lines."""
 
-    def __init__(self, lines_max: int) -> None:
-        bits = min(max(_BITS_MIN, 1 << (lines_max * _BITS_PER_LINE).bit_length()), _BITS_MAX)
+    def __init__(self, lines: int) -> None:
+        bits = min(max(_BITS_MIN, 1 << (lines * _BITS_PER_LINE).bit_length()), _BITS_MAX)
         self._mask = bits - 1
         self._seen = bytearray(bits >> 3)
         self._again = bytearray(bits >> 3)

@@ -34,8 +34,9 @@ _SPILL_BYTES = 4 << 20
 _MERGED_AT_ONCE = 10_000
 # A plan keeps one open file per model.
 _MODELS_MAX = 500
-# The shortest line that can be fit has more bytes than this.
-_LINE_BYTES_MIN = 16
+# A short line. Only the room for finding repeated ids is measured by it: with more lines than expected, more of
+# them are compared for nothing.
+_LINE_BYTES_SHORT = 100
 
 
 def checker_for(endpoint: str, catalogues: Sequence[Catalogue], limits: Limits) -> LineChecker:
@@ -135,8 +136,7 @@ class Reading:
         Raises `NoSpace`, `BlobError`. `writer` takes what is told of isolated lines.
         """
         cutter = LineCutter(self._limits.line_bytes_max)
-        lines_max = min(self._limits.lines_max, reader.size // _LINE_BYTES_MIN + 1)
-        finder = DuplicateFinder(lines_max)
+        finder = DuplicateFinder(min(self._limits.lines_max, reader.size // _LINE_BYTES_SHORT + 1))
         offset = 0
         while chunk := reader.read_at(offset, _SLICE_BYTES):
             offset += len(chunk)

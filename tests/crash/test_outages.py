@@ -208,6 +208,7 @@ def test_a_slow_model_does_not_hold_up_another_in_the_same_batch(
                 lambda counts: counts.completed == len(ids) // 2,
             )
             assert counts.failed == 0
+            assert "stuck: no connection" in wait_until(lambda: paused(server, batch.id), bool)
             server.client.batches.cancel(batch.id)
             wait_until_ended(server.client, batch.id)
             check_books(server.client, batch.id, ids)

@@ -115,7 +115,8 @@ class LocalBlobs:
         """
         path = self._root / key
         with _translated(key):
-            fresh = not path.exists()
+            # Not whether it exists: a first write that failed has made the file, but not its name durable.
+            fresh = offset == 0
             if fresh:
                 _make_folder(path.parent)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

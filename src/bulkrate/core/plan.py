@@ -56,6 +56,7 @@ class Settled(NamedTuple):
 
 _PLANNED = struct.Struct("<QIIQ")
 _SETTLED = struct.Struct("<IBxxxQI")
+_SETTLED_LINE = struct.Struct("<IB15x")
 # The highest line number that a record holds.
 LINE_MAX = 2**32 - 1
 PLANNED_BYTES = _PLANNED.size
@@ -126,10 +127,19 @@ class LineSet:
 
     def add(self, line: int) -> None:
         """Put a line into the set."""
-        byte = line >> 3
-        if byte >= len(self._bits):
-            self._bits.extend(bytes(byte + 1 - len(self._bits) + 4096))
-        self._bits[byte] |= 1 << (line & 7)
+        self._reach(line)
+        self._bits[line >> 3] |= 1 << (line & 7)
+
+    def add_settled(self, ledger: bytes, *, only: Fate | None = None) -> None:
+        """Put the lines of a stretch of a ledger into the set, or only those with this fate.
+
+        A restart waits for this, once per line that was finished before it.
+        """
+        lines = [line for line, fate in _SETTLED_LINE.iter_unpack(ledger) if only is None or fate == only]
+        self._reach(max(lines, default=0))
+        bits = self._bits
+        for line in lines:
+            bits[line >> 3] |= 1 << (line & 7)
 
     def __ior__(self, other: LineSet) -> LineSet:
         """Put all lines of another set into this one."""
@@ -143,3 +153,8 @@ class LineSet:
 
     def __len__(self) -> int:
         return int.from_bytes(self._bits, "little").bit_count()
+
+    def _reach(self, line: int) -> None:
+        missing = (line >> 3) + 1 - len(self._bits)
+        if missing > 0:
+            self._bits.extend(bytes(missing + 4096))

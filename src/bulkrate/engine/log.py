@@ -162,7 +162,7 @@ def read_pieces(reader: Reader | Writer, start: int, end: int) -> Iterator[bytes
 def finished_lines(blobs: Blobs, extents: Sequence[Extent], *, only: Fate | None = None) -> LineSet:
     """The lines that have an outcome, or only those with this one."""
     lines = LineSet()
-    for _, line, fate, _, _ in read_fates(blobs, extents):
-        if only is None or fate == only:
-            lines.add(line)
+    for extent in extents:
+        for stretch in ledger_stretches(blobs, extent):
+            lines.add_settled(stretch, only=only)
     return lines

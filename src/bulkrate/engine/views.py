@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bulkrate.core.models import Catalogue
+from bulkrate.core.models import Catalogue, is_served
 from bulkrate.engine.context import Context
 from bulkrate.store.records import BatchRecord
 from bulkrate.wire.batches import (
@@ -22,7 +22,17 @@ from bulkrate.wire.batches import (
 )
 
 _faults = msgspec.json.Decoder(list[BatchFault])
+_names = msgspec.json.Decoder(list[str])
 _metadata = msgspec.json.Decoder(dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class _Upstream:
+    """What it serves as far as anyone knows, and why it is out, if it is."""
+
+    name: str
+    catalogue: Catalogue
+    paused: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +42,13 @@ class _Now:
     moving: dict[str, tuple[int, float]]
     waiting_for: dict[str, set[str]]
     troubles: dict[str, str]
-    paused: dict[str, str]
+    upstreams: list[_Upstream]
 
 
 def to_wire(context: Context, records: Sequence[BatchRecord]) -> list[Batch]:
     """The API's view of some batches. Reads the store a fixed number of times, however many they are."""
     running = [record.id for record in records if not record.state.terminal]
-    now = _look(context, running) if running else _Now({}, {}, {}, {})
+    now = _look(context, running) if running else _Now({}, {}, {}, [])
     return [_batch(context, record, now) for record in records]
 
 
@@ -48,8 +58,21 @@ def _look(context: Context, running: Sequence[str]) -> _Now:
         moving=store.batches.progress(running),
         waiting_for=store.batches.models_waited_for(running),
         troubles=context.board.read(),
-        paused={row.name: row.paused for row in store.upstreams.all() if row.paused is not None},
+        upstreams=_upstreams(context),
     )
+
+
+def _upstreams(context: Context) -> list[_Upstream]:
+    told = {row.name: row for row in context.store.upstreams.all()}
+    found = []
+    for name, upstream in context.settings.upstreams.items():
+        row = told.get(name)
+        models = upstream.models
+        if models is None and row is not None and row.models is not None:
+            models = _names.decode(row.models)
+        catalogue = Catalogue(None if models is None else tuple(models), upstream.aliases)
+        found.append(_Upstream(name, catalogue, row.paused if row else None))
+    return found
 
 
 def _batch(context: Context, record: BatchRecord, now: _Now) -> Batch:
@@ -116,15 +139,13 @@ def _why_paused(context: Context, record: BatchRecord, now: _Now) -> str | None:
         return "; ".join(now.troubles.values())
     if not record.state.sending:
         return None
-    upstreams = context.settings.upstreams
-    if not upstreams:
+    if not context.settings.upstreams:
         return "no upstream is configured; start the server with --upstream URL"
+    out: dict[str, str] = {}
     for model in now.waiting_for.get(record.id, ()):
-        able = [
-            name
-            for name, upstream in upstreams.items()
-            if upstream.models is None or Catalogue(tuple(upstream.models), upstream.aliases).name_for(model)
-        ]
-        if not all(name in now.paused for name in able):
+        able = [upstream for upstream in now.upstreams if is_served([upstream.catalogue], model)]
+        reasons = {upstream.name: upstream.paused for upstream in able if upstream.paused is not None}
+        if len(reasons) < len(able):
             return None
-    return "; ".join(f"{name}: {reason}" for name, reason in now.paused.items()) or None
+        out |= reasons
+    return "; ".join(f"{name}: {reason}" for name, reason in sorted(out.items())) or None

@@ -28,7 +28,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._engine = _connect_sqlite(path)
         # SQLite's own way of waiting is to sleep and look again, longer each time. With a thousand batches on
-        # their way half of the time went into that, so the writers of one process queue here instead.
+        # their way a third of the time went into that, so the writers of one process queue here instead.
         self._turn = threading.Lock()
         with self.write() as connection:
             metadata.create_all(connection)

@@ -197,7 +197,7 @@ def test_a_limit_out_of_bounds_is_400(http: Http, query: str, code: str) -> None
 def test_an_unknown_after_is_refused(http: Http, path: str) -> None:
     answer = http.get(f"{path}?after=none")
     assert answer.status in {400, 404}
-    assert answer.error["type"] == "invalid_request_error"
+    assert (answer.error["type"], answer.error["param"]) == ("invalid_request_error", "after")
 
 
 @pytest.mark.parametrize("path", ["/v1/batches/batch_none/cancel", "/v1/batches/batch_none/retry"])

@@ -121,10 +121,13 @@ class Batches:
 
     async def list(self, project: str, *, limit: int = 20, after: str | None = None) -> Page[Batch]:
         """A page of batches, newest first. Raises `NotFound` for an unknown `after`."""
-        place = await self._find(project, after) if after is not None else None
-        records = await self._context.ask(
-            self._context.store.batches.page, project, after=place, limit=limit + 1
-        )
+        store = self._context.store.batches
+        place = None
+        if after is not None:
+            place = await self._context.ask(store.get, project, after)
+            if place is None:
+                raise NotFound(f"There is no batch {after[:64]} to continue after.", param="after")
+        records = await self._context.ask(store.page, project, after=place, limit=limit + 1)
         data = await self._context.ask(to_wire, self._context, records[:limit])
         return Page(
             data=data,

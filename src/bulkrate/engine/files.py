@@ -148,7 +148,7 @@ class Files:
         if after is not None:
             place = await self._context.ask(store.place, project, after)
             if place is None:
-                raise NotFound(f"There is no file {after} to continue after.", param="after")
+                raise NotFound(f"There is no file {after[:64]} to continue after.", param="after")
         records = await self._context.ask(
             store.page,
             project,

@@ -69,7 +69,7 @@ FILES = (
         handler=files.listing,
         answer=Page[File],
         query=(_PURPOSE, _limit(10_000, 10_000), _ORDER, _AFTER),
-        errors=(400,),
+        errors=(400, 404),
     ),
     Operation(
         method="GET",
@@ -153,7 +153,7 @@ BATCHES = (
         handler=batches.listing,
         answer=Page[Batch],
         query=(_limit(20, 100), _AFTER),
-        errors=(400,),
+        errors=(400, 404),
     ),
     Operation(
         method="POST",

@@ -10,8 +10,17 @@ from typing import Any
 
 import pytest
 
-from tests.crash.accounting import Journal, check_books, fresh_ids, input_of, kill_child, narrow
-from tests.support.processes import Process, Server, lines_of, running, submit, wait_until, wait_until_ended
+from tests.crash.accounting import Journal, check_books, fresh_ids, input_of, kill_child, line, narrow
+from tests.support.processes import (
+    Process,
+    Server,
+    jsonl,
+    lines_of,
+    running,
+    submit,
+    wait_until,
+    wait_until_ended,
+)
 
 pytestmark = pytest.mark.server
 
@@ -66,17 +75,19 @@ def test_a_batch_cancelled_before_its_lines_are_known_sends_none(
 def test_a_batch_cancelled_while_lines_wait_to_be_tried_again_tells_of_them(
     data: Path, upstream: Process, journal: Journal
 ) -> None:
-    """Found by reading: a closed lane counted as empty, and so the lines waiting in it as done."""
-    ids = fresh_ids(20)
-    slow_retries = {"BULKRATE_RETRY__BACKOFF_S_MIN": "1000", "BULKRATE_RETRY__BACKOFF_S_MAX": "1000"}
-    with running(Server(data, env=narrow(upstream, WINDOW, **slow_retries))) as server:
-        batch = submit(server.client, input_of(ids, "[[sandbox:status=500]]"))
+    """When the last line in flight landed in a lane that was closed, those waiting in it were forgotten."""
+    late, *waiting = ids = fresh_ids(WINDOW // 2)
+    lines = [line(custom_id, "[[sandbox:status=429,retry_after=60]]") for custom_id in waiting]
+    content = jsonl(line(late, "[[sandbox:sleep_ms=3000]]"), *lines)
+    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+        batch = submit(server.client, content)
         journal.wait_for_calls(ids, len(ids))
         server.client.batches.cancel(batch.id)
         batch = wait_until_ended(server.client, batch.id)
         assert batch.status == "cancelled"
         check_books(server.client, batch.id, ids)
-        assert codes(server, batch) == {"batch_cancelled": len(ids)}
+        assert batch.request_counts.completed == 1
+        assert codes(server, batch) == {"batch_cancelled": len(waiting)}
 
 
 def test_a_batch_cancelled_when_its_last_answer_is_in_ends_with_all_of_them(

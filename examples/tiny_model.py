@@ -3,7 +3,7 @@
     python tiny_model.py OUT_DIR
 
 Needs torch, transformers and tokenizers. The model (0.46 million parameters, 2 MB) answers nonsense, but
-loads in vLLM and in `transformers serve` like any other: 1,024 tokens of context, a chat template, a tokenizer.
+loads in vLLM and in `transformers serve` like any other, with 1,024 tokens of context and a chat template.
 """
 
 import sys

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -413,6 +416,17 @@ def test_in_one_request_the_window_may_be_left_out_and_metadata_be_json(http: Ht
         part("file", ONE, "x.jsonl"),
     )
     assert (answer.json["completion_window"], answer.json["metadata"]) == ("24h", {"a": "1"})
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_alone_is_enough(server: Server, http: Http, tmp_path: Path) -> None:
+    source = tmp_path / "input.jsonl"
+    source.write_bytes(ONE)
+    fields = ["-F", f"file=@{source}", "-F", "endpoint=/v1/chat/completions", "-F", "completion_window=24h"]
+    answer = subprocess.run(
+        ["curl", "-sS", f"{server.url}/batches", *fields], check=True, capture_output=True
+    ).stdout
+    assert ended(http, json.loads(answer))["status"] == "completed"
 
 
 @pytest.mark.parametrize(

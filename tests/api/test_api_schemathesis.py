@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.processes import Process, Server, running
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 # No 5xx; every status, header and body as the document says.
 CHECKS = (

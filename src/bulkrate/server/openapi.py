@@ -53,7 +53,6 @@ _LIMITS: dict[str, dict[str, Node]] = {
     "CreateFile": {"purpose": {"enum": list(UPLOAD_PURPOSES)}},
     "CreateUpload": {
         "purpose": {"enum": list(UPLOAD_PURPOSES)},
-        "filename": {"minLength": 1},
         "bytes": {"minimum": 1},
     },
     "CompleteUpload": {"part_ids": {"minItems": 1}, "md5": {"pattern": "^[0-9a-fA-F]{32}$"}},

@@ -12,7 +12,10 @@ from openai import OpenAI
 from tests.support.processes import Process, Server, running, sandbox
 
 # A busy machine is slow, not wrong; what never ends runs into pytest's time-out.
-settings.register_profile("bulkrate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_AT_ANY_SPEED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("bulkrate", max_examples=50, **_AT_ANY_SPEED)
+# For a change to what decides: pytest --hypothesis-profile thorough tests/core
+settings.register_profile("thorough", max_examples=2_000, **_AT_ANY_SPEED)
 settings.load_profile("bulkrate")
 
 

@@ -135,6 +135,12 @@ class BlobSuite:
         assert blobs.write_log(LOG, end, [b"two"]) == 6
         assert content(blobs, LOG) == b"onetwo"
 
+    def test_the_second_part_of_a_log_may_come_before_the_first(self, blobs: Blobs) -> None:
+        """Groups are written by several threads at once."""
+        assert blobs.write_log(LOG, 3, [b"two"]) == 6
+        assert blobs.write_log(LOG, 0, [b"one"]) == 3
+        assert content(blobs, LOG) == b"onetwo"
+
     def test_writing_the_same_to_a_log_again_does_no_harm(self, blobs: Blobs) -> None:
         for _ in range(2):
             assert blobs.write_log(LOG, 0, [b"one"]) == 3

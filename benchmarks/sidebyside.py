@@ -1,8 +1,9 @@
 """Whether batches wait for each other.
 
-First a thousand small batches of twenty lines, created at once beside a big one that is running: how long
-after its creation each has its first answer and has ended, against the time of the whole thousand. Served one
-after another behind the big batch, none would have begun by then.
+First a thousand small batches of twenty lines, created at once: alone, and again while a big batch is
+running. How much longer the thousand take, how long after its creation each has its first answer and has
+ended, and what is left of the big one's speed. Served one after another, each small one would wait for the
+big one to end.
 
 Then two models at one upstream, one of which takes two seconds for each answer: how long the fast model's
 batch takes beside the slow one, against its time alone. The two share the upstream's slots equally, so half
@@ -15,6 +16,7 @@ import argparse
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,6 +31,7 @@ _BATCH_S_MAX = 600
 _CREATORS = 8
 _ALONE_S = 4.0
 _LOOK_S = 0.1
+_PAGE = 100
 
 
 def main() -> None:
@@ -51,35 +54,54 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def many_beside_a_big_one(folder: Path, url: str, options: argparse.Namespace) -> None:
-    """A thousand small batches while a big one runs."""
+    """A thousand small batches alone, and while a big one runs."""
     small = write_input(folder / "small.jsonl", options.lines)
     big = write_input(folder / "big.jsonl", options.big)
     with processes.server(folder / "data", url) as server, Api(server.port) as api:
         warm_up(api, folder)
-        small_id = api.upload(small)
+        alone = many(api, server.port, api.upload(small), options.batches)
+
         big_id = api.create(api.upload(big))
+        small_id = api.upload(small)
         while not done(api, big_id):
             time.sleep(_LOOK_S)
         before = done(api, big_id)
         time.sleep(_ALONE_S)
-        alone = (done(api, big_id) - before) / _ALONE_S
+        speed_alone = (done(api, big_id) - before) / _ALONE_S
 
-        before, began = done(api, big_id), time.monotonic()
-        with ThreadPoolExecutor(_CREATORS) as pool:
-            creating = pool.map(lambda _: create(server.port, small_id), range(options.batches))
-            first, ended = watch(api, {small_id}, options.batches)
-            created = dict(creating)
-        whole = max(ended.values()) - began
-        speed = (done(api, big_id) - before) / whole
+        before = done(api, big_id)
+        beside = many(api, server.port, small_id, options.batches)
+        speed = (done(api, big_id) - before) / beside.whole_s
         assert api.get(f"/v1/batches/{big_id}")["status"] == "in_progress", "too small; raise --big"
 
-    created_s = max(created.values()) - began
-    print(f"created   {options.batches:,} batches in {created_s:.1f} s, all ended in {whole:.1f} s")
-    for what, seen in (("first answer", first), ("ended", ended)):
-        waits = [seen[batch_id] - at for batch_id, at in created.items()]
-        for name, figure in (("median", median(waits)), ("max", max(waits))):
-            compare(f"{what} after create, {name}", figure, "s", peer="the whole thousand", against=whole)
-    compare("the big one beside them", speed, "lines/s", peer="its speed alone", against=alone)
+    compare("the thousand beside the big one", beside.whole_s, "s", peer="alone", against=alone.whole_s)
+    for what, waits in (("first answer", beside.first_s), ("ended", beside.ended_s)):
+        for name, figure in (("median", median(waits)), ("slowest", max(waits))):
+            compare(f"{what} after create, {name}", figure, "s", peer="the whole", against=beside.whole_s)
+    compare("the big one beside them", speed, "lines/s", peer="alone", against=speed_alone)
+
+
+@dataclass(frozen=True)
+class Run:
+    """How many batches fared, in seconds: together from the first create on, and each from its own."""
+
+    whole_s: float
+    first_s: list[float]
+    ended_s: list[float]
+
+
+def many(api: Api, port: int, file_id: str, number: int) -> Run:
+    """Create many batches of one file at once, and watch them to their end."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(_CREATORS) as pool:
+        creating = pool.map(lambda _: create(port, file_id), range(number))
+        first, ended = watch(api, file_id, number)
+        created = dict(creating)
+    return Run(
+        whole_s=max(ended.values()) - began,
+        first_s=[first[batch_id] - at for batch_id, at in created.items()],
+        ended_s=[ended[batch_id] - at for batch_id, at in created.items()],
+    )
 
 
 def create(port: int, file_id: str) -> tuple[str, float]:
@@ -88,17 +110,17 @@ def create(port: int, file_id: str) -> tuple[str, float]:
         return api.create(file_id), time.monotonic()
 
 
-def watch(api: Api, inputs: set[str], number: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Look through the list until `number` batches of these inputs have ended: when each was first seen to
-    have an answer, and to have ended.
+def watch(api: Api, file_id: str, number: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Look through the list until `number` batches of this file have ended: when each was first seen to have
+    an answer, and to have ended.
     """
     first: dict[str, float] = {}
     ended: dict[str, float] = {}
     deadline = time.monotonic() + _BATCH_S_MAX
     while len(ended) < number:
         assert time.monotonic() < deadline, f"{len(ended)} of {number} ended within {_BATCH_S_MAX} s"
-        for batch in listed(api):
-            if batch["input_file_id"] not in inputs:
+        for batch in listed(api, number):
+            if batch["input_file_id"] != file_id:
                 continue
             now = time.monotonic()
             if batch["request_counts"]["completed"]:
@@ -109,11 +131,11 @@ def watch(api: Api, inputs: set[str], number: int) -> tuple[dict[str, float], di
     return first, ended
 
 
-def listed(api: Api) -> Iterator[dict[str, Any]]:
-    """Every batch, newest first."""
+def listed(api: Api, number: int) -> Iterator[dict[str, Any]]:
+    """The newest `number` batches."""
     after = ""
-    while True:
-        page = api.get(f"/v1/batches?limit=100{after}")
+    for _ in range(0, number, _PAGE):
+        page = api.get(f"/v1/batches?limit={_PAGE}{after}")
         yield from page["data"]
         if not page["has_more"]:
             return
@@ -137,7 +159,7 @@ def fast_beside_slow(folder: Path, url: str, lines: int) -> None:
         assert api.get(f"/v1/batches/{slow_batch}")["status"] == "in_progress", (
             "the slow one ended; raise --fast"
         )
-    compare("the fast model beside the slow one", beside, "s", peer="its time alone", against=alone)
+    compare("the fast model beside the slow one", beside, "s", peer="alone", against=alone)
 
 
 def timed(api: Api, file_id: str) -> float:

@@ -101,6 +101,16 @@ class LineSets(RuleBasedStateMachine):
         self.real[which].add(line)
         self.model[which].add(line)
 
+    @rule(
+        which=st.integers(0, 1),
+        outcomes=st.lists(st.tuples(lines, st.sampled_from(Fate))),
+        only=st.none() | st.sampled_from(Fate),
+    )
+    def add_a_ledger(self, which, outcomes, only):
+        ledger = b"".join(write_settled(line, fate, 0, 0) for line, fate in outcomes)
+        self.real[which].add_settled(ledger, only=only)
+        self.model[which] |= {line for line, fate in outcomes if only in (None, fate)}
+
     @rule(into=st.integers(0, 1))
     def join(self, into):
         self.real[into] |= self.real[1 - into]

@@ -115,7 +115,7 @@ class LocalBlobs:
         """
         path = self._root / key
         with _translated(key):
-            # At the start even if it exists: a first write that failed made the file, but not its name durable.
+            # At the start even if it exists: a write that failed made the file, but not its name durable.
             # Later if it does not: two groups are written at once, and the second may be the quicker.
             fresh = offset == 0 or not path.exists()
             if fresh:

@@ -85,3 +85,8 @@ def test_a_failure_blames_the_line_or_the_upstream_never_both(failure, costs_att
 def test_each_failure_has_a_code_of_its_own():
     assert len({failure.code for failure in Failure}) == len(Failure)
     assert Failure.TIMED_OUT.code == "request_timeout"  # OpenAI's own
+
+
+def test_an_account_without_quota_is_out_and_not_busy():
+    body = b'{"error":{"message":"You exceeded your current quota","code":"insufficient_quota"}}'
+    assert judged(429, body).failure is Failure.KEY_REFUSED

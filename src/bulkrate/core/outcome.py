@@ -20,7 +20,7 @@ class Failure(Enum):
 
     #: No connection could be made. Nothing was sent.
     UNREACHABLE = ("unreachable", False, True)
-    #: 401, or 403 on everything: our key is not accepted.
+    #: 401, 403 on everything, or no quota left: our key or the account behind it is not accepted.
     KEY_REFUSED = ("key_refused", False, True)
     #: 429 or 503: come back later.
     BUSY = ("busy", False, False)
@@ -89,9 +89,11 @@ Outcome = Answered | Refused | Failed
 
 _FOR_NOW = {408, 409, 425}
 _BUSY = {429, 503}
+# An error body has its code within this.
+_ERROR_BYTES = 4_096
 
 
-def judge(answer: Answer, usage_of: Callable[[bytes], Usage]) -> Outcome:
+def judge(answer: Answer, usage_of: Callable[[bytes], Usage]) -> Outcome:  # noqa: PLR0911  # one way out per case
     """What an HTTP answer means for its line.
 
     `usage_of` reads the usage of a body and raises ValueError if it is not JSON.
@@ -107,6 +109,8 @@ def judge(answer: Answer, usage_of: Callable[[bytes], Usage]) -> Outcome:
             return Failed(Failure.GARBLED, detail, answer)
     if status == 401:
         return Failed(Failure.KEY_REFUSED, "the upstream does not accept our key (401)", answer)
+    if status == 429 and b"insufficient_quota" in answer.body[:_ERROR_BYTES]:
+        return Failed(Failure.KEY_REFUSED, "the account behind our key has no quota left (429)", answer)
     if status in _BUSY:
         return Failed(Failure.BUSY, f"the upstream is busy ({status})", answer, answer.retry_after_s)
     if status in _FOR_NOW or status >= 500:

@@ -82,7 +82,18 @@ class Client:
             if response.status in _LIST_IS_BROKEN:
                 detail += "; if it works all the same, list what it serves under 'models' in its settings"
             raise AttemptError(Failed(Failure.UNREACHABLE, detail))
+        if response.status == 404 and not self._url.endswith("/v1") and await self._lacks_v1():
+            detail = f"the API is at {self._url}/v1; put the /v1 into the URL"
+            raise AttemptError(Failed(Failure.UNREACHABLE, detail))
         return _model_ids(content) if response.status == 200 else None
+
+    async def _lacks_v1(self) -> bool:
+        """Whether the URL is that of the server, and not of its API: the mistake that everybody makes once."""
+        request = self._http.get(self._url + "/v1/models").timeout(timedelta(seconds=_PROBE_TIMEOUT_S))
+        try:
+            return (await request.build().send()).status == 200
+        except PyreqwestError:
+            return False
 
     async def close(self) -> None:
         """Close every connection."""

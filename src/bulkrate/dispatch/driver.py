@@ -147,7 +147,7 @@ class Driver:
             if outcome is None:
                 lane.in_flight -= 1
             else:
-                self._account(outcome)
+                self._account(work, outcome)
                 await self._deliver(lane, work, outcome)
             self._on_landed(lane)
             if lane.empty:
@@ -191,14 +191,14 @@ class Driver:
             return replace(outcome, retry_after_s=min(outcome.retry_after_s, self._retry.retry_after_s_max))
         return outcome
 
-    def _account(self, outcome: Outcome) -> None:
+    def _account(self, work: Work, outcome: Outcome) -> None:
         """What the outcome says about the upstream."""
         was = self.health.state
         now = self._loop.time()
         if isinstance(outcome, Failed):
             if outcome.failure is Failure.BUSY:
                 self._window.busy(self.in_flight + 1, now=now)
-            self.health.failed(outcome, now=now, jitter=random.random())  # noqa: S311
+            self.health.failed(outcome, id(work), now=now, jitter=random.random())  # noqa: S311
             if self.health.state is State.OUT:
                 self._look_in(self.health.wait_s(now=now))
             elif self.health.failures % SUSPICIOUS_FAILURES == 0:
@@ -215,7 +215,8 @@ class Driver:
         if isinstance(outcome, Answered | Refused):
             lane.settle(work, outcome)
             return
-        if outcome.failure.costs_attempt:
+        seems_out = self.health.seems_out(now=self._loop.time(), outage_s=self._retry.outage_s)
+        if outcome.failure.costs_attempt and not seems_out:
             work.attempts += 1
         if lane.closed:
             lane.in_flight -= 1  # it has no final answer, and there will be no other try
@@ -223,7 +224,8 @@ class Driver:
             lane.put_back(work)
             self._on_return(lane)
         elif may_try_again(outcome, work.attempts, self._retry):
-            self._try_later(lane, work, outcome.retry_after_s)
+            charged = outcome.failure.costs_attempt and not seems_out
+            self._try_later(lane, work, work.attempts if charged else work.tries, outcome.retry_after_s)
         elif self.health.failures >= self._retry.attempts_max and await self._is_out():
             work.attempts -= 1  # an outage after all
             lane.put_back(work)
@@ -231,9 +233,9 @@ class Driver:
         else:
             lane.settle(work, outcome)
 
-    def _try_later(self, lane: Lane, work: Work, retry_after_s: float | None) -> None:
+    def _try_later(self, lane: Lane, work: Work, failures: int, retry_after_s: float | None) -> None:
         jitter = random.random()  # noqa: S311
-        delay = wait_s(work.tries, self._retry, jitter=jitter, retry_after_s=retry_after_s)
+        delay = wait_s(failures, self._retry, jitter=jitter, retry_after_s=retry_after_s)
         lane.wait()
 
         def back() -> None:

@@ -14,7 +14,7 @@ OWN = [failure for failure in Failure if not failure.upstream_is_out]
 
 
 def failed(health: Health, failure: Failure, *, now: float = 0.0, retry_after_s: float | None = None) -> None:
-    health.failed(Failed(failure, "why", retry_after_s=retry_after_s), 1, now=now, jitter=1.0)
+    health.failed(Failed(failure, "why", retry_after_s=retry_after_s), first=True, now=now, jitter=1.0)
 
 
 def test_a_new_upstream_may_be_sent_as_much_as_its_window_holds():
@@ -156,7 +156,7 @@ class Life(RuleBasedStateMachine):
     )
     def fails(self, failure, retry_after_s, jitter):
         self.health.failed(
-            Failed(failure, "why", retry_after_s=retry_after_s), 1, now=self.now, jitter=jitter
+            Failed(failure, "why", retry_after_s=retry_after_s), first=True, now=self.now, jitter=jitter
         )
         if failure.upstream_is_out:
             assert self.health.state is State.OUT
@@ -183,26 +183,26 @@ class Life(RuleBasedStateMachine):
 test_an_upstream_out_is_sent_nothing_whatever_happened_before = Life.TestCase
 
 
-def failing(*lines: int, at: float = 0.0) -> Health:
+def failing(lines: int, *, at: float = 0.0, again: int = 0) -> Health:
     health = Health()
-    for line in lines:
-        health.failed(Failed(Failure.ERROR, "why"), line, now=at, jitter=0.0)
+    for number in range(lines + again):
+        health.failed(Failed(Failure.ERROR, "why"), first=number < lines, now=at, jitter=0.0)
     return health
 
 
-def test_several_lines_that_fail_without_an_answer_between_them_look_like_an_outage():
-    assert failing(1, 2, 3).seems_out(now=59.0, outage_s=60.0)
+def test_many_lines_that_fail_without_an_answer_between_them_look_like_an_outage():
+    assert failing(10).seems_out(now=59.0, outage_s=60.0)
 
 
-def test_one_line_that_fails_again_and_again_is_a_bad_line():
-    assert not failing(1, 1, 1, 2, 2).seems_out(now=1.0, outage_s=60.0)
+def test_a_few_lines_that_fail_again_and_again_are_bad_lines():
+    assert not failing(9, again=50).seems_out(now=1.0, outage_s=60.0)
 
 
 def test_what_fails_for_longer_than_an_outage_is_the_lines():
-    assert not failing(1, 2, 3, at=10.0).seems_out(now=70.0, outage_s=60.0)
+    assert not failing(10, at=10.0).seems_out(now=70.0, outage_s=60.0)
 
 
 def test_one_answer_ends_the_suspicion():
-    health = failing(1, 2, 3)
+    health = failing(10)
     health.succeeded()
     assert not health.seems_out(now=1.0, outage_s=60.0)

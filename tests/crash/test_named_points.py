@@ -75,7 +75,7 @@ def test_a_server_killed_at_any_point_resumes_and_loses_nothing(
         died = deaths(server) + 1
     since = time.time()
     with running(Server(data, env=narrow(upstream, WINDOW))) as server:
-        record_property("resumed_s", resume_time(server.client, batch.id, journal, since))
+        record_property("resumed_s", resume_time(server, batch.id, journal, since))
         batch = wait_until_ended(server.client, batch.id)
         assert batch.status == end
         check_books(server.client, batch.id, ids)

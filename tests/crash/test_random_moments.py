@@ -58,7 +58,7 @@ def test_a_server_killed_again_and_again_loses_nothing_and_repeats_little(
             if not batch_id:
                 batch_id = submit(server.client, input_of(ids)).id
             else:
-                resumed.append(resume_time(server.client, batch_id, journal, since))
+                resumed.append(resume_time(server, batch_id, journal, since))
             if calls is None:
                 assert wait_until_ended(server.client, batch_id).status == "completed"
                 check_books(server.client, batch_id, ids)

@@ -1,4 +1,6 @@
-"""Real processes for tests: the server and the sandbox, on free ports of 127.0.0.1, stopped by whoever started them."""
+"""Real processes for tests: the server and the sandbox, on free ports of 127.0.0.1, stopped by whoever
+started them.
+"""
 
 from __future__ import annotations
 

@@ -11,15 +11,15 @@ failures are the lines' own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from bulkrate.core.outcome import Failed
 
 # So many failures in a row without one success are a reason to probe.
 SUSPICIOUS_FAILURES = 8
-# One line may be bad, and two by chance. This many without one good among them look like an outage.
-_LINES_OF_AN_OUTAGE = 3
+# A few lines in a row may all be bad. This many without one good among them look like an outage.
+_LINES_OF_AN_OUTAGE = 10
 _WAIT_S_MIN = 0.5
 _WAIT_S_MAX = 15.0
 
@@ -42,8 +42,8 @@ class Health:
     failures: int = 0
     _hold_until: float = 0.0
     _outages: int = 0
-    #: The lines that failed since the last answer, up to as many as matter, and when the first of them did.
-    _failing: set[int] = field(default_factory=set)
+    #: How many lines have failed for the first time since the last answer, and when the first of them did.
+    _newly_failing: int = 0
     _failing_since: float = 0.0
 
     def allows(self, in_flight: int, *, now: float) -> bool:
@@ -62,15 +62,14 @@ class Health:
         self.reason = None
         self.failures = 0
         self._outages = 0
-        self._failing.clear()
+        self._newly_failing = 0
 
-    def failed(self, failed: Failed, line: int, *, now: float, jitter: float) -> None:
-        """An attempt at a line failed for now. `jitter` is in [0, 1)."""
+    def failed(self, failed: Failed, *, first: bool, now: float, jitter: float) -> None:
+        """An attempt failed for now, the line's `first` or a later one. `jitter` is in [0, 1)."""
         self.failures += 1
-        if not self._failing:
-            self._failing_since = now
-        if len(self._failing) < _LINES_OF_AN_OUTAGE:
-            self._failing.add(line)
+        if first:
+            self._failing_since = self._failing_since if self._newly_failing else now
+            self._newly_failing += 1
         if failed.retry_after_s is not None and failed.failure.holds_upstream(failed.retry_after_s):
             self._hold_until = max(self._hold_until, now + failed.retry_after_s)
         if failed.failure.upstream_is_out:
@@ -88,8 +87,11 @@ class Health:
         self._outages = min(self._outages + 1, 10)
 
     def seems_out(self, *, now: float, outage_s: float) -> bool:
-        """Whether what fails is rather the upstream than its lines, though it answers probes."""
-        return len(self._failing) >= _LINES_OF_AN_OUTAGE and now - self._failing_since < outage_s
+        """Whether what fails is rather the upstream than its lines, though it answers probes.
+
+        Lines that failed before the last answer are bad already, and say nothing about the upstream.
+        """
+        return self._newly_failing >= _LINES_OF_AN_OUTAGE and now - self._failing_since < outage_s
 
     def back(self) -> None:
         """A probe succeeded."""

@@ -19,8 +19,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     backoff_s_max: _Wait = 60.0
     #: A longer `Retry-After` is cut to this, so that a confused upstream cannot park a batch for days.
     retry_after_s_max: _Wait = 3_600.0
-    #: While an upstream answers nothing but failures, of several lines, they cost no line anything for so long:
-    #: a gateway before a dead server looks like this. Afterwards it is the lines.
+    #: While an upstream answers nothing but failures, of ten lines or more, they cost no line anything for so
+    #: long: a gateway before a dead server looks like this. Afterwards it is the lines.
     outage_s: _Wait = 60.0
 
 

@@ -198,7 +198,8 @@ class Driver:
         if isinstance(outcome, Failed):
             if outcome.failure is Failure.BUSY:
                 self._window.busy(self.in_flight + 1, now=now)
-            self.health.failed(outcome, id(work), now=now, jitter=random.random())  # noqa: S311
+            first = work.tries == 0
+            self.health.failed(outcome, first=first, now=now, jitter=random.random())  # noqa: S311
             if self.health.state is State.OUT:
                 self._look_in(self.health.wait_s(now=now))
             elif self.health.failures % SUSPICIOUS_FAILURES == 0:

@@ -34,8 +34,8 @@ _SPILL_BYTES = 4 << 20
 _MERGED_AT_ONCE = 10_000
 # A plan keeps one open file per model.
 _MODELS_MAX = 500
-# A short line. Only the room for finding repeated ids is measured by it: with more lines than expected, more of
-# them are compared for nothing.
+# A short line. Only the room for finding repeated ids is measured by it: with more lines than expected, more
+# of them are compared for nothing.
 _LINE_BYTES_SHORT = 100
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from bulkrate.cli import main
 from bulkrate.config import Settings
+from bulkrate.engine.asks.keys import Keys
 from bulkrate.engine.context import close_context, open_context
-from bulkrate.engine.keys import Keys
 from bulkrate.errors import Unauthorized
 
 

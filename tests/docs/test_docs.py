@@ -78,7 +78,7 @@ def test_every_code_of_a_given_up_line_is_documented() -> None:
 def test_every_code_of_a_fault_is_documented() -> None:
     source = "".join(
         (ROOT / "src/bulkrate" / name).read_text(encoding="utf-8")
-        for name in ("core/validate.py", "engine/reading.py", "engine/admit.py")
+        for name in ("core/validate.py", "engine/loops/reading.py", "engine/loops/admit.py")
     )
     known = re.findall(r"^\| `([a-z_]+)` \|", page("input-files.md"), re.MULTILINE)
     codes = {

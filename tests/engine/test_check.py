@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from bulkrate.engine.check import FileReport, check_file
+from bulkrate.engine.asks.check import FileReport, check_file
 from bulkrate.errors import InvalidRequest
 from tests.support.processes import chat_line, jsonl
 

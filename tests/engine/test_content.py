@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 from bulkrate.blobs import LocalBlobs
 from bulkrate.core.plan import Fate
-from bulkrate.engine import content, paths
-from bulkrate.engine.content import Content, InputOrderedOutput, Segment, SegmentedContent, stream_segments
+from bulkrate.engine import paths
+from bulkrate.engine.asks import content
+from bulkrate.engine.asks.content import (
+    Content,
+    InputOrderedOutput,
+    Segment,
+    SegmentedContent,
+    stream_segments,
+)
 from bulkrate.engine.log import BatchLog
 from bulkrate.store.records import Extent, LogEnds
 from bulkrate.testing.blobs import store as keep

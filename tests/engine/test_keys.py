@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from bulkrate.config import Settings
+from bulkrate.engine.asks.keys import Keys, digest_of, masked
 from bulkrate.engine.context import close_context, open_context
-from bulkrate.engine.keys import Keys, digest_of, masked
 from bulkrate.errors import Conflict, InvalidRequest, NotFound, Unauthorized
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from bulkrate.config import Settings
 from bulkrate.core.plan import Fate, Planned, digest_of, write_planned
+from bulkrate.engine.asks.lines import find_line, results_by_line
 from bulkrate.engine.context import Context, close_context, open_context
-from bulkrate.engine.lines import find_line, results_by_line
 from bulkrate.engine.log import BatchLog, LogWriter
 from bulkrate.errors import BlobMissing
 from bulkrate.store.records import LogEnds

@@ -16,10 +16,10 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from bulkrate import __version__
 from bulkrate.config import Settings
-from bulkrate.engine import notify
+from bulkrate.engine.asks.webhooks import Webhooks
 from bulkrate.engine.context import close_context, open_context
-from bulkrate.engine.notify import Notifier, signed_headers
-from bulkrate.engine.webhooks import Webhooks
+from bulkrate.engine.loops import notify
+from bulkrate.engine.loops.notify import Notifier, signed_headers
 from bulkrate.errors import StoreError
 from bulkrate.store.records import BatchRecord
 from bulkrate.wire.webhooks import CreateWebhook, RotateSecret, UpdateWebhook

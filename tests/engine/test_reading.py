@@ -16,9 +16,9 @@ from bulkrate.config import Limits
 from bulkrate.core.models import ANY, Catalogue
 from bulkrate.core.plan import Fate, LineSet, Planned, digest_of, read_plan
 from bulkrate.core.validate import take_apart
-from bulkrate.engine import reading as module
 from bulkrate.engine.log import LogWriter, read_fates
-from bulkrate.engine.reading import Reading, checker_for
+from bulkrate.engine.loops import reading as module
+from bulkrate.engine.loops.reading import Reading, checker_for
 from bulkrate.errors import BlobMissing
 from bulkrate.store import Store
 from bulkrate.store.records import Extent

@@ -12,8 +12,8 @@ import pytest
 from openai import OpenAI
 
 from bulkrate.config import Settings
+from bulkrate.engine.asks.webhooks import ENDPOINTS_MAX, Webhooks
 from bulkrate.engine.context import close_context, open_context
-from bulkrate.engine.webhooks import ENDPOINTS_MAX, Webhooks
 from bulkrate.errors import InvalidRequest, NotFound
 from bulkrate.store.records import BatchRecord
 from bulkrate.wire.base import encode

@@ -20,7 +20,7 @@ import typer
 from bulkrate.errors import ConfigError, InvalidRequest
 
 if TYPE_CHECKING:
-    from bulkrate.engine.keys import Keys
+    from bulkrate.engine.asks.keys import Keys
     from bulkrate.store.records import KeyRecord
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
@@ -99,8 +99,8 @@ _HEADINGS = ("ID", "PROJECT", "NAME", "KEY", "CREATED", "REVOKED")
 def _keys(data: str | None, config: Path | None) -> Iterator[Keys]:
     """The keys in the data folder. Raises `ConfigError`, `StoreError`."""
     from bulkrate import config as configuration
+    from bulkrate.engine.asks.keys import Keys
     from bulkrate.engine.context import close_context, open_context
-    from bulkrate.engine.keys import Keys
 
     context = open_context(configuration.load(file=config, environ=os.environ, flags={"data": data}))
     try:

@@ -62,7 +62,7 @@ def serve(
 
     from bulkrate import config
     from bulkrate.engine.context import close_context, data_folder, open_context
-    from bulkrate.engine.supervise import owned, start_afresh
+    from bulkrate.engine.processes.supervise import owned, start_afresh
     from bulkrate.telemetry import log_to_stderr
 
     flags: dict[str, Any] = {
@@ -88,7 +88,7 @@ async def _serve(context: Context) -> None:
     import logging
 
     from bulkrate.engine import Engine
-    from bulkrate.engine.supervise import children
+    from bulkrate.engine.processes.supervise import children
     from bulkrate.server.app import create_app
     from bulkrate.server.run import run
     from bulkrate.telemetry import log_event
@@ -107,7 +107,7 @@ async def _serve(context: Context) -> None:
 
 def _refuse_open_door(context: Context) -> None:
     """Without keys anyone who connects may read and send everything: then only this machine may."""
-    from bulkrate.engine.keys import is_loopback
+    from bulkrate.engine.asks.keys import is_loopback
 
     host = context.settings.host
     if is_loopback(host) or context.store.keys.any_active():

@@ -33,7 +33,7 @@ def validate(
 
     import msgspec
 
-    from bulkrate.engine.check import check_file
+    from bulkrate.engine.asks.check import check_file
 
     if endpoint is not None and normal_path(endpoint) not in ENDPOINTS:
         raise ConfigError(f"--endpoint is {endpoint!r}; it may be {', '.join(ENDPOINTS)}")

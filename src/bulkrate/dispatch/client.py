@@ -88,8 +88,7 @@ class Client:
         return _model_ids(content) if response.status == 200 else None
 
     async def _lacks_v1(self) -> bool:
-        """Whether the URL is that of the server, and not of its API: the mistake that everybody makes once.
-        """
+        """Whether the URL is the server's, and not its API's: a mistake that everybody makes once."""
         request = self._http.get(self._url + "/v1/models").timeout(timedelta(seconds=_PROBE_TIMEOUT_S))
         try:
             return (await request.build().send()).status == 200

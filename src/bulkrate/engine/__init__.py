@@ -4,8 +4,8 @@
 `admit`, `send`, `finish`, `sweep`, `notify`. The engine knows no HTTP server and prints nothing.
 """
 
-from bulkrate.engine.content import Content
+from bulkrate.engine.asks.content import Content
+from bulkrate.engine.asks.files import Incoming
 from bulkrate.engine.engine import Engine
-from bulkrate.engine.files import Incoming
 
 __all__ = ["Content", "Engine", "Incoming"]

@@ -9,15 +9,15 @@ from contextlib import asynccontextmanager
 
 from bulkrate import __version__
 from bulkrate.config import Settings
-from bulkrate.engine.batches import Batches
+from bulkrate.engine.asks.batches import Batches
+from bulkrate.engine.asks.ends import Ends
+from bulkrate.engine.asks.files import Files
+from bulkrate.engine.asks.keys import Keys
+from bulkrate.engine.asks.models import Models
+from bulkrate.engine.asks.run import Runner
+from bulkrate.engine.asks.uploads import Uploads
+from bulkrate.engine.asks.webhooks import Webhooks
 from bulkrate.engine.context import Context
-from bulkrate.engine.ends import Ends
-from bulkrate.engine.files import Files
-from bulkrate.engine.keys import Keys
-from bulkrate.engine.models import Models
-from bulkrate.engine.run import Runner
-from bulkrate.engine.uploads import Uploads
-from bulkrate.engine.webhooks import Webhooks
 from bulkrate.errors import StoreError
 from bulkrate.wire.batches import RunAnswers, RunRequests
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from bulkrate.engine.keys import is_loopback
+from bulkrate.engine.asks.keys import is_loopback
 
 if TYPE_CHECKING:
     from bulkrate.engine import Engine

@@ -10,12 +10,12 @@ import msgspec
 
 from bulkrate.core.deadline import window_s
 from bulkrate.core.lifecycle import Event, Status, before
-from bulkrate.engine.content import Content, InputOrderedOutput, SegmentedContent, stream_segments
+from bulkrate.engine.asks.content import Content, InputOrderedOutput, SegmentedContent, stream_segments
+from bulkrate.engine.asks.files import check_expiry
+from bulkrate.engine.asks.lines import find_line
+from bulkrate.engine.asks.views import to_wire
 from bulkrate.engine.context import Context
-from bulkrate.engine.files import check_expiry
 from bulkrate.engine.ids import new_batch_id
-from bulkrate.engine.lines import find_line
-from bulkrate.engine.views import to_wire
 from bulkrate.errors import BlobMissing, Conflict, IllegalTransition, InvalidRequest, NotFound, Unprocessable
 from bulkrate.providers.endpoints import ENDPOINTS, normal_path
 from bulkrate.store.records import BatchRecord

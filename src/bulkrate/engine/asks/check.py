@@ -13,7 +13,7 @@ from bulkrate.config import Limits
 from bulkrate.core.lines import LineCutter
 from bulkrate.core.models import ANY, Catalogue
 from bulkrate.core.plan import LineSet
-from bulkrate.engine.reading import Reading, checker_for
+from bulkrate.engine.loops.reading import Reading, checker_for
 from bulkrate.errors import BlobError, InvalidRequest
 from bulkrate.providers.endpoints import ENDPOINTS, normal_path
 from bulkrate.wire.base import Shape

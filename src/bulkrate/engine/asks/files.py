@@ -9,10 +9,17 @@ import msgspec
 from bulkrate.blobs import Writer
 from bulkrate.core.lines import BOM
 from bulkrate.engine import paths
-from bulkrate.engine.content import Content, InputOrderedOutput, Segment, SegmentedContent, stream_segments
+from bulkrate.engine.asks.content import (
+    Content,
+    InputOrderedOutput,
+    Segment,
+    SegmentedContent,
+    stream_segments,
+)
 from bulkrate.engine.context import Context
 from bulkrate.engine.ids import new_file_id
 from bulkrate.engine.points import reach
+from bulkrate.engine.retention import expiry
 from bulkrate.errors import BlobError, InvalidRequest, NoSpace, NotFound, StoreError, TooLarge, Unavailable
 from bulkrate.store.records import FileRecord
 from bulkrate.wire.base import Page
@@ -25,9 +32,6 @@ from bulkrate.wire.files import (
     FileDeleted,
 )
 
-#: How long an input file and the files of an ended batch are kept unless the caller says otherwise, as at
-#: OpenAI.
-RETENTION_S = 30 * 86_400
 # The start of an upload that is kept in memory, to see whether its first line is JSON.
 _HEAD_BYTES = 1 << 20
 
@@ -211,13 +215,6 @@ def to_wire(record: FileRecord) -> File:
         purpose=record.purpose,
         expires_at=record.expires_at,
     )
-
-
-def expiry(purpose: str, seconds: int | None, now: int) -> int | None:
-    """When a file created now goes away."""
-    if seconds is not None:
-        return now + seconds
-    return now + RETENTION_S if purpose in {"batch", "batch_output"} else None
 
 
 def check_purpose(purpose: str) -> None:

@@ -9,11 +9,11 @@ import msgspec
 
 from bulkrate.core.body import on_one_line
 from bulkrate.core.validate import Request
-from bulkrate.engine.batches import Batches
+from bulkrate.engine.asks.batches import Batches
+from bulkrate.engine.asks.ends import Ends
+from bulkrate.engine.asks.files import Files
+from bulkrate.engine.asks.lines import results_by_line
 from bulkrate.engine.context import Context
-from bulkrate.engine.ends import Ends
-from bulkrate.engine.files import Files
-from bulkrate.engine.lines import results_by_line
 from bulkrate.errors import InvalidRequest, StillRunning
 from bulkrate.wire.batches import Batch, CreateBatch, RunAnswers, RunRequests
 from bulkrate.wire.files import ExpiresAfter

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Sequence
 
 from bulkrate.engine import paths
+from bulkrate.engine.asks.files import Incoming, check_expiry, check_purpose, to_wire
 from bulkrate.engine.context import Context
-from bulkrate.engine.files import Incoming, check_expiry, check_purpose, expiry, to_wire
 from bulkrate.engine.ids import new_file_id, new_id
+from bulkrate.engine.retention import expiry
 from bulkrate.errors import BlobError, InvalidRequest, NotFound, StoreError, TooLarge, Unavailable
 from bulkrate.store.records import FileRecord, PartRecord, UploadRecord
 from bulkrate.wire.files import CompleteUpload, CreateUpload, File, Upload, UploadPart

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bulkrate.core.models import Catalogue, is_served
+from bulkrate.core.models import is_served
 from bulkrate.engine.context import Context
+from bulkrate.engine.upstreams import KnownUpstream, known_upstreams
 from bulkrate.store.records import BatchRecord
 from bulkrate.wire.batches import (
     Batch,
@@ -22,17 +23,7 @@ from bulkrate.wire.batches import (
 )
 
 _faults = msgspec.json.Decoder(list[BatchFault])
-_names = msgspec.json.Decoder(list[str])
 _metadata = msgspec.json.Decoder(dict[str, str])
-
-
-@dataclass(frozen=True, slots=True)
-class _Upstream:
-    """What it serves as far as anyone knows, and why it is out, if it is."""
-
-    name: str
-    catalogue: Catalogue
-    paused: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +33,7 @@ class _Now:
     moving: dict[str, tuple[int, float]]
     waiting_for: dict[str, set[str]]
     troubles: dict[str, str]
-    upstreams: list[_Upstream]
+    upstreams: list[KnownUpstream]
 
 
 def to_wire(context: Context, records: Sequence[BatchRecord]) -> list[Batch]:
@@ -58,21 +49,8 @@ def _look(context: Context, running: Sequence[str]) -> _Now:
         moving=store.batches.progress(running),
         waiting_for=store.batches.models_waited_for(running),
         troubles=context.board.read(),
-        upstreams=_upstreams(context),
+        upstreams=known_upstreams(context),
     )
-
-
-def _upstreams(context: Context) -> list[_Upstream]:
-    told = {row.name: row for row in context.store.upstreams.all()}
-    found = []
-    for name, upstream in context.settings.upstreams.items():
-        row = told.get(name)
-        models = upstream.models
-        if models is None and row is not None and row.models is not None:
-            models = _names.decode(row.models)
-        catalogue = Catalogue(None if models is None else tuple(models), upstream.aliases)
-        found.append(_Upstream(name, catalogue, row.paused if row else None))
-    return found
 
 
 def _batch(context: Context, record: BatchRecord, now: _Now) -> Batch:

@@ -20,7 +20,7 @@ from pyreqwest.http import Url
 
 from bulkrate.engine.context import Context
 from bulkrate.engine.ids import new_batch_id, new_id
-from bulkrate.engine.notify import new_client, post
+from bulkrate.engine.loops.notify import new_client, post
 from bulkrate.errors import InvalidRequest, NotFound
 from bulkrate.store.records import DeliveryRecord, WebhookRecord
 from bulkrate.wire.base import Page

@@ -15,9 +15,9 @@ from bulkrate.core.validate import Fault
 from bulkrate.engine.context import Context
 from bulkrate.engine.ids import new_id
 from bulkrate.engine.log import LogWriter, finished_lines
-from bulkrate.engine.models import catalogues_of
+from bulkrate.engine.loops.reading import Reading, checker_for
 from bulkrate.engine.points import reach
-from bulkrate.engine.reading import Reading, checker_for
+from bulkrate.engine.upstreams import catalogues_of
 from bulkrate.errors import BlobMissing
 from bulkrate.store.records import BatchCommit, BatchRecord, FileRecord, LogEnds
 from bulkrate.wire.batches import BatchFault

@@ -10,13 +10,13 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 
-from bulkrate.engine.admit import Admitter
 from bulkrate.engine.bell import Waiter
 from bulkrate.engine.context import Context
-from bulkrate.engine.finish import Finisher
 from bulkrate.engine.log import LogWriter
-from bulkrate.engine.notify import Notifier
-from bulkrate.engine.sweep import Sweeper
+from bulkrate.engine.loops.admit import Admitter
+from bulkrate.engine.loops.finish import Finisher
+from bulkrate.engine.loops.notify import Notifier
+from bulkrate.engine.loops.sweep import Sweeper
 from bulkrate.errors import BlobError, Fenced, StoreError
 from bulkrate.store.records import BatchRecord
 from bulkrate.telemetry import log_event, logger

@@ -16,10 +16,10 @@ from bulkrate.core.lifecycle import Event, Status
 from bulkrate.core.plan import Fate, LineSet, Planned, read_plan
 from bulkrate.core.validate import take_apart
 from bulkrate.engine.context import Context
-from bulkrate.engine.files import expiry
 from bulkrate.engine.ids import new_file_id, new_id
 from bulkrate.engine.log import BatchLog, LogWriter, finished_lines, read_pieces
 from bulkrate.engine.points import reach
+from bulkrate.engine.retention import expiry
 from bulkrate.errors import BlobMissing, IllegalTransition
 from bulkrate.store.records import BatchRecord, Extent, FileRecord, ShardNews, ShardRecord
 from bulkrate.telemetry import log_event

@@ -22,8 +22,8 @@ from bulkrate.core.plan import LineSet
 from bulkrate.dispatch import Dispatcher, Driver, Lane
 from bulkrate.engine.bell import Waiter
 from bulkrate.engine.context import Context
-from bulkrate.engine.load import ShardLoad
 from bulkrate.engine.log import BatchLog, Group, LogWriter, finished_lines
+from bulkrate.engine.loops.load import ShardLoad
 from bulkrate.engine.points import reach
 from bulkrate.errors import BlobError, Fenced, StoreError
 from bulkrate.store.records import ClaimedShard, ShardNews, UpstreamRecord

@@ -1,6 +1,6 @@
 """The processes beside the one that serves HTTP: one clerk, one sender.
 
-    python -m bulkrate.engine.process ROLE FD,FD,FD,FD,FD,FD,FD
+    python -m bulkrate.engine.processes.process ROLE FD,FD,FD,FD,FD,FD,FD
 
 The settings come as one line of JSON on standard input, so that no secret shows in a process list. Standard
 input then stays open as a lifeline: at its end the parent has died, and so does the child, at once and
@@ -22,10 +22,10 @@ import msgspec
 import uvloop
 
 from bulkrate.config import Settings
-from bulkrate.engine import clerk, send
 from bulkrate.engine.bell import Bells, Waiter
 from bulkrate.engine.board import Board
 from bulkrate.engine.context import ROLES, Context, close_context, open_context
+from bulkrate.engine.loops import clerk, send
 from bulkrate.errors import Fenced
 from bulkrate.telemetry import log_event, log_to_stderr
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from bulkrate.engine import clerk, paths, send
+from bulkrate.engine import paths
 from bulkrate.engine.context import Context
+from bulkrate.engine.loops import clerk, send
 from bulkrate.errors import ConfigError, StoreError
 from bulkrate.telemetry import log_event
 
@@ -129,7 +130,7 @@ class _Keeper:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "bulkrate.engine.process",
+            "bulkrate.engine.processes.process",
             self._role,
             ",".join(map(str, descriptors)),
             stdin=asyncio.subprocess.PIPE,

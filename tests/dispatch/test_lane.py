@@ -60,7 +60,7 @@ def test_a_line_that_is_put_back_goes_before_new_ones():
 def test_a_line_that_waits_keeps_the_lane_from_being_empty_but_is_not_ready():
     lane = Lane(Lines(1))
     work = lane.take()
-    lane.wait()
+    lane.wait("why")
     assert (lane.ready, lane.empty, lane.in_flight) == (False, False, 0)
     lane.put_by(work)
     assert lane.ready
@@ -90,7 +90,7 @@ def test_with_too_many_lines_waiting_no_new_one_is_taken(monkeypatch):
     lane = Lane(Lines(5))
     works = [lane.take() for _ in range(2)]
     for _ in works:
-        lane.wait()
+        lane.wait("why")
     assert not lane.ready
     assert not lane.empty
     lane.put_by(works[0])
@@ -127,7 +127,7 @@ class Life(RuleBasedStateMachine):
         elif end == "put back":
             self.lane.put_back(work)
         else:
-            self.lane.wait()
+            self.lane.wait("why")
             self.resting.append(work)
 
     @precondition(lambda self: self.resting)

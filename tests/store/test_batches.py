@@ -11,7 +11,7 @@ import pytest
 from bulkrate.core.lifecycle import TRANSITIONS, Event, Status
 from bulkrate.errors import Fenced, IllegalTransition
 from bulkrate.store import Store
-from bulkrate.store.records import BatchCommit, LogEnds, ShardNews, WebhookRecord
+from bulkrate.store.records import BatchCommit, LogEnds, Moving, ShardNews, WebhookRecord
 from tests.store.records import DAY, NOW, a_batch, a_file, a_shard, a_worker, admit, running
 
 LIVE = [status for status in Status if not status.terminal]
@@ -426,6 +426,6 @@ def test_statuses_counts_and_progress_are_told(store):
         "batch_2": Status.VALIDATING,
     }
     assert store.batches.counts() == {"in_progress": 1, "validating": 1}
-    assert store.batches.progress(["batch_1", "batch_2"]) == {"batch_1": (7, 3.5)}
+    assert store.batches.moving(["batch_1", "batch_2"]) == {"batch_1": Moving(in_flight=7, lines_per_s=3.5)}
     store.work.bury(sender)
-    assert store.batches.progress(["batch_1"]) == {"batch_1": (0, 0.0)}
+    assert store.batches.moving(["batch_1"]) == {"batch_1": Moving()}

@@ -226,7 +226,7 @@ class Driver:
             self._on_return(lane)
         elif may_try_again(outcome, work.attempts, self._retry):
             charged = outcome.failure.costs_attempt and not seems_out
-            self._try_later(lane, work, work.attempts if charged else work.tries, outcome.retry_after_s)
+            self._try_later(lane, work, outcome, failures=work.attempts if charged else work.tries)
         elif self.health.failures >= self._retry.attempts_max and await self._is_out():
             work.attempts -= 1  # an outage after all
             lane.put_back(work)
@@ -234,10 +234,10 @@ class Driver:
         else:
             lane.settle(work, outcome)
 
-    def _try_later(self, lane: Lane, work: Work, failures: int, retry_after_s: float | None) -> None:
+    def _try_later(self, lane: Lane, work: Work, outcome: Failed, *, failures: int) -> None:
         jitter = random.random()  # noqa: S311
-        delay = wait_s(failures, self._retry, jitter=jitter, retry_after_s=retry_after_s)
-        lane.wait()
+        delay = wait_s(failures, self._retry, jitter=jitter, retry_after_s=outcome.retry_after_s)
+        lane.wait(outcome.detail)
 
         def back() -> None:
             lane.put_by(work)

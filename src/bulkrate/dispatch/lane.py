@@ -25,6 +25,7 @@ class Lane:
         self.attempts: set[asyncio.Task[None]] = set()
         self._again: deque[Work] = deque()
         self._waiting = 0
+        self._reason = ""
         self._drained = False
         self._ahead: Work | None = None
 
@@ -61,10 +62,16 @@ class Lane:
         self.in_flight -= 1
         self._again.append(work)
 
-    def wait(self) -> None:
+    @property
+    def waits_for(self) -> str | None:
+        """Why lines wait to be tried again, if any do: the latest reason, in words."""
+        return f"{self._waiting} wait to be tried again: {self._reason}" if self._waiting else None
+
+    def wait(self, reason: str) -> None:
         """A line in flight shall be sent again later; `put_by` follows."""
         self.in_flight -= 1
         self._waiting += 1
+        self._reason = reason
 
     def put_by(self, work: Work) -> None:
         """A line has waited long enough."""

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, exists, func, insert, select, update
 from bulkrate.core.lifecycle import Event, Status, after
 from bulkrate.errors import IllegalTransition
 from bulkrate.store.database import Database
-from bulkrate.store.records import BatchCommit, BatchRecord, DeliveryRecord, FileRecord, ShardRecord
+from bulkrate.store.records import BatchCommit, BatchRecord, DeliveryRecord, FileRecord, Moving, ShardRecord
 from bulkrate.store.schema import batches, deliveries, files, shards, workers
 from bulkrate.store.webhooks import subscribers
 from bulkrate.store.work import make_count, must_live
@@ -118,15 +118,23 @@ class BatchStore:
         with self._db.read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
-    def progress(self, batch_ids: Sequence[str]) -> dict[str, tuple[int, float]]:
-        """Lines in flight and lines a second, of those batches that have open shards."""
+    def moving(self, batch_ids: Sequence[str]) -> dict[str, Moving]:
+        """How those batches move that have open shards."""
         query = (
-            select(shards.c.batch_id, func.sum(shards.c.in_flight), func.sum(shards.c.lines_per_s))
+            select(
+                shards.c.batch_id,
+                func.sum(shards.c.in_flight),
+                func.sum(shards.c.lines_per_s),
+                func.max(shards.c.waiting),
+            )
             .where(shards.c.batch_id.in_(batch_ids), ~shards.c.done)
             .group_by(shards.c.batch_id)
         )
         with self._db.read() as connection:
-            return {row[0]: (int(row[1]), float(row[2])) for row in connection.execute(query)}
+            return {
+                batch_id: Moving(in_flight=int(in_flight), lines_per_s=float(lines_per_s), waiting=waiting)
+                for batch_id, in_flight, lines_per_s, waiting in connection.execute(query)
+            }
 
     def models_waited_for(self, batch_ids: Sequence[str]) -> dict[str, set[str]]:
         """Per batch, the models whose lines are not done."""

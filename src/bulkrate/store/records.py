@@ -164,13 +164,27 @@ class LogEnds:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardNews:
-    """How a shard is getting on. `done`: every line has an outcome; `released`: the worker lets go of it."""
+    """How a shard is getting on.
+
+    `done`: every line has an outcome; `released`: the worker lets go of it; `waiting`: why lines wait, in
+    words.
+    """
 
     shard: int
     done: bool = False
     released: bool = False
     in_flight: int = 0
     lines_per_s: float = 0.0
+    waiting: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moving:
+    """How a running batch moves at this moment, over all its shards."""
+
+    in_flight: int = 0
+    lines_per_s: float = 0.0
+    waiting: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -157,6 +157,7 @@ shards = Table(
     Column("done", Boolean, nullable=False, default=False),
     Column("in_flight", Integer, nullable=False, default=0),
     Column("lines_per_s", Float, nullable=False, default=0.0),
+    Column("waiting", Text),
     Index("shards_open", "done", "epoch"),
     # Whether a batch has open shards is asked of every live batch at once.
     Index("shards_of_batch", "batch_id", "done"),

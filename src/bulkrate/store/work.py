@@ -21,6 +21,9 @@ from bulkrate.store.database import Database
 from bulkrate.store.records import BatchCommit, ClaimedShard, Extent, LogEnds, ShardRecord
 from bulkrate.store.schema import batches, extents, files, shards, workers
 
+# A shard that nobody drives.
+_STILL = {"in_flight": 0, "lines_per_s": 0.0, "waiting": None}
+
 
 class WorkStore:
     """Claiming, committing, letting go."""
@@ -92,14 +95,14 @@ class WorkStore:
             _still_alive(connection, epoch, now, lease_s)
             rows = connection.execute(query).mappings().all()
             mine = and_(shards.c.batch_id == batch_id, ~shards.c.done)
-            connection.execute(update(shards).where(mine).values(epoch=epoch, in_flight=0, lines_per_s=0.0))
+            connection.execute(update(shards).where(mine).values(epoch=epoch, **_STILL))
         return [ShardRecord.of(row) for row in rows]
 
     def release(self, epoch: int, batch_id: str, shard: int) -> None:
         """Let go of a shard that is not done."""
         with self._db.write() as connection:
             mine = and_(_is(batch_id, shard), shards.c.epoch == epoch)
-            connection.execute(update(shards).where(mine).values(epoch=None, in_flight=0, lines_per_s=0.0))
+            connection.execute(update(shards).where(mine).values(epoch=None, **_STILL))
 
     def commit(self, epoch: int, commits: Sequence[BatchCommit], *, now: float, lease_s: float) -> None:
         """Make outcomes count, all or none. Raises `Fenced` when the epoch is dead."""
@@ -176,7 +179,7 @@ def _bury(connection: Connection, epochs: list[int]) -> None:
         return
     connection.execute(update(workers).where(workers.c.epoch.in_(epochs)).values(alive=False))
     orphans = and_(shards.c.epoch.in_(epochs), ~shards.c.done)
-    connection.execute(update(shards).where(orphans).values(epoch=None, in_flight=0, lines_per_s=0.0))
+    connection.execute(update(shards).where(orphans).values(epoch=None, **_STILL))
 
 
 def _log_ends(connection: Connection, epoch: int, batch_id: str) -> LogEnds:
@@ -246,5 +249,6 @@ def _tell(connection: Connection, epoch: int, commit: BatchCommit) -> None:
                 epoch=None if news.released else epoch,
                 in_flight=news.in_flight,
                 lines_per_s=news.lines_per_s,
+                waiting=news.waiting,
             )
         )

@@ -10,7 +10,7 @@ import msgspec
 from bulkrate.core.models import is_served
 from bulkrate.engine.context import Context
 from bulkrate.engine.upstreams import KnownUpstream, known_upstreams
-from bulkrate.store.records import BatchRecord
+from bulkrate.store.records import BatchRecord, Moving
 from bulkrate.wire.batches import (
     Batch,
     BatchFault,
@@ -23,6 +23,7 @@ from bulkrate.wire.batches import (
 )
 
 _faults = msgspec.json.Decoder(list[BatchFault])
+_STILL = Moving()
 _metadata = msgspec.json.Decoder(dict[str, str])
 
 
@@ -30,7 +31,7 @@ _metadata = msgspec.json.Decoder(dict[str, str])
 class _Now:
     """What the running batches of a page are doing at this moment."""
 
-    moving: dict[str, tuple[int, float]]
+    moving: dict[str, Moving]
     waiting_for: dict[str, set[str]]
     troubles: dict[str, str]
     upstreams: list[KnownUpstream]
@@ -46,7 +47,7 @@ def to_wire(context: Context, records: Sequence[BatchRecord]) -> list[Batch]:
 def _look(context: Context, running: Sequence[str]) -> _Now:
     store = context.store
     return _Now(
-        moving=store.batches.progress(running),
+        moving=store.batches.moving(running),
         waiting_for=store.batches.models_waited_for(running),
         troubles=context.board.read(),
         upstreams=known_upstreams(context),
@@ -97,15 +98,17 @@ def _progress(context: Context, record: BatchRecord, now: _Now) -> Progress:
     done = record.completed + record.failed
     if record.state.terminal:
         return Progress(done=done)
-    in_flight, lines_per_s = now.moving.get(record.id, (0, 0.0))
+    moving = now.moving.get(record.id, _STILL)
     paused = _why_paused(context, record, now)
+    if paused is None and moving.in_flight == 0 and moving.lines_per_s == 0:
+        paused = moving.waiting
     estimate = None
-    if record.state.sending and lines_per_s > 0 and paused is None:
-        estimate = context.now() + round((record.total - done) / lines_per_s)
+    if record.state.sending and moving.lines_per_s > 0 and paused is None:
+        estimate = context.now() + round((record.total - done) / moving.lines_per_s)
     return Progress(
         done=done,
-        in_flight=in_flight,
-        lines_per_second=round(lines_per_s, 1),
+        in_flight=moving.in_flight,
+        lines_per_second=round(moving.lines_per_s, 1),
         estimated_completion_at=estimate,
         paused=paused,
     )

@@ -12,7 +12,7 @@ from bulkrate.core.validate import take_apart
 from bulkrate.dispatch import Work
 from bulkrate.engine.log import BatchLog
 from bulkrate.providers.usage import read_usage
-from bulkrate.store.records import ClaimedShard, ShardNews
+from bulkrate.store.records import ClaimedShard
 from bulkrate.wire.lines import error_object, failure_line, line_id, response_line
 
 # Plan records read at once; a thousand shards at once hold 12 MB of them.
@@ -98,16 +98,6 @@ class ShardLoad:
         if every_line and not self.done and not self.abandoned:
             self.done = True
             self._on_change(True)
-
-    def news(self, *, in_flight: int, lines_per_s: float, released: bool = False) -> ShardNews:
-        """How the shard is getting on."""
-        return ShardNews(
-            shard=self.shard,
-            done=self.done,
-            released=released or self.done,
-            in_flight=0 if released or self.done else in_flight,
-            lines_per_s=0.0 if released or self.done else lines_per_s,
-        )
 
     def close(self) -> None:
         """Let go of the files."""

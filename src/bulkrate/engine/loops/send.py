@@ -11,22 +11,21 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from dataclasses import dataclass, field
 
 import msgspec
 
 from bulkrate.core.deadline import stop_line
 from bulkrate.core.health import State
 from bulkrate.core.lifecycle import Status
-from bulkrate.core.plan import LineSet
 from bulkrate.dispatch import Dispatcher, Driver, Lane
 from bulkrate.engine.bell import Waiter
 from bulkrate.engine.context import Context
 from bulkrate.engine.log import BatchLog, Group, LogWriter, finished_lines
 from bulkrate.engine.loops.load import ShardLoad
+from bulkrate.engine.loops.shards import TELL_S, ActiveBatch, ActiveShard
 from bulkrate.engine.points import reach
 from bulkrate.errors import BlobError, Fenced, StoreError
-from bulkrate.store.records import ClaimedShard, ShardNews, UpstreamRecord
+from bulkrate.store.records import ClaimedShard, UpstreamRecord
 from bulkrate.telemetry import log_event
 
 ROLE = "sender"
@@ -35,32 +34,7 @@ _SHARDS_MAX = 4_096
 _CLAIMED_AT_ONCE = 256
 # A commit that takes longer stops the sending until it is through: what a crash costs stays within a second.
 _COMMIT_S_MAX = 0.5
-# How often the progress of shards without news is told.
-_TELL_S = 1.0
-_RATE_WEIGHT = 0.3
 _TROUBLE_WAIT_S = 1.0
-
-
-@dataclass
-class _Active:
-    """A shard under way."""
-
-    load: ShardLoad
-    lane: Lane
-    told_at: float
-    told_settled: int = 0
-    told_in_flight: int = 0
-    lines_per_s: float = 0.0
-    closing_since: float | None = None
-
-
-@dataclass
-class _Batch:
-    """What the shards of one batch share."""
-
-    log: BatchLog
-    finished: LineSet
-    shards: dict[int, _Active] = field(default_factory=dict)
 
 
 class Sender:
@@ -71,7 +45,7 @@ class Sender:
         self._epoch = epoch
         self._timing = context.settings.timing
         self._writer = LogWriter(context.store, context.blobs, epoch)
-        self._batches: dict[str, _Batch] = {}
+        self._batches: dict[str, ActiveBatch] = {}
         self._not_begun: deque[ClaimedShard] = deque()
         self._unreadable: set[tuple[str, int]] = set()
         self._unsafe: list[Group] = []
@@ -176,7 +150,7 @@ class Sender:
             on_change=self._on_change,
         )
         lane = Lane(load)
-        batch.shards[shard.shard] = _Active(load, lane, told_at=self._loop.time())
+        batch.shards[shard.shard] = ActiveShard(load, lane, told_at=self._loop.time())
         self._dispatcher.enter(lane)
 
     def _say_unreadable(self, claimed: ClaimedShard, error: BlobError) -> None:
@@ -185,11 +159,11 @@ class Sender:
             self._unreadable.add(which)
             log_event(logging.ERROR, "shard_unreadable", batch=which[0], shard=which[1], reason=str(error))
 
-    def _open_batch(self, batch_id: str) -> _Batch:
+    def _open_batch(self, batch_id: str) -> ActiveBatch:
         extents = self._context.store.work.extents(batch_id)
         finished = finished_lines(self._context.blobs, extents)
         ends = self._context.store.work.log_ends(self._epoch, batch_id)
-        return _Batch(BatchLog(batch_id, ends), finished)
+        return ActiveBatch(BatchLog(batch_id, ends), finished)
 
     async def _close_stopped(self) -> None:
         """Stop sending the lines of batches that are cancelled or late; let go of what has landed or waited
@@ -209,7 +183,7 @@ class Sender:
             )
             self._not_begun.remove(claimed)
 
-    def _close(self, batch: _Batch) -> None:
+    def _close(self, batch: ActiveBatch) -> None:
         now = self._loop.time()
         for active in batch.shards.values():
             if active.closing_since is None:
@@ -236,7 +210,7 @@ class Sender:
     async def _commit_loop(self) -> None:
         while not self._landed:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TELL_S):
+                async with asyncio.timeout(TELL_S):
                     await self._changed.wait()
             self._changed.clear()
             await self._gather_more()
@@ -295,9 +269,9 @@ class Sender:
         for batch in self._batches.values():
             news = []
             for number, active in list(batch.shards.items()):
-                over = active.load.done or self._is_released(active)
-                if over or self._has_news(active, now):
-                    news.append(self._tell(active, now, released=over))
+                over = active.over
+                if over or active.has_news(now):
+                    news.append(active.tell(now))
                 if over:
                     ended = True
                     del batch.shards[number]
@@ -307,35 +281,6 @@ class Sender:
             if group.ledger or news:
                 self._unsafe.append(group)
         return ended
-
-    def _is_released(self, active: _Active) -> bool:
-        return active.closing_since is not None and (active.lane.in_flight == 0 or active.load.abandoned)
-
-    def _has_news(self, active: _Active, now: float) -> bool:
-        if now - active.told_at < _TELL_S:
-            return False
-        return (
-            active.load.settled != active.told_settled
-            or active.lane.in_flight != active.told_in_flight
-            or active.lines_per_s > 0
-        )
-
-    def _tell(self, active: _Active, now: float, *, released: bool) -> ShardNews:
-        elapsed = max(now - active.told_at, 0.001)
-        rate = (active.load.settled - active.told_settled) / elapsed
-        active.lines_per_s = (
-            rate
-            if not active.lines_per_s
-            else (active.lines_per_s + (rate - active.lines_per_s) * _RATE_WEIGHT)
-        )
-        if active.lines_per_s < 0.01:
-            active.lines_per_s = 0.0
-        active.told_at = now
-        active.told_settled = active.load.settled
-        active.told_in_flight = active.lane.in_flight
-        return active.load.news(
-            in_flight=active.lane.in_flight, lines_per_s=active.lines_per_s, released=released
-        )
 
     async def _renew_loop(self) -> None:
         """Keep the lease while a commit is slow or fails. Raises `Fenced`."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.api.flow import begin, create, ended, lines, ran
 from tests.support.http import Http
-from tests.support.processes import chat_line, jsonl, wait_until
+from tests.support.processes import Server, chat_line, jsonl, wait_until
 
 pytestmark = pytest.mark.server
 
@@ -303,6 +303,16 @@ def test_a_batch_whose_files_are_gone_cannot_be_retried(http: Http, key: str) ->
     answer = http.post(f"/v1/batches/{batch['id']}/retry")
     assert answer.status == 400
     assert "deleted" in answer.error["message"]
+
+
+def test_a_batch_without_answers_is_retried_even_when_its_errors_are_gone(http: Http, server: Server) -> None:
+    """The retry looked for lines that were answered, in records that had gone with the error file."""
+    batch = ran(http, jsonl(chat_line("a", REFUSED)))
+    http("DELETE", f"/v1/files/{batch['error_file_id']}")
+    left = server.data / "blobs" / "batches" / batch["id"]
+    wait_until(left.exists, lambda there: not there)
+    retry = ended(http, http.post(f"/v1/batches/{batch['id']}/retry").json)
+    assert retry["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
 
 
 def test_a_deleted_output_cannot_be_read_through_its_batch(http: Http) -> None:

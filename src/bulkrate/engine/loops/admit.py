@@ -47,6 +47,11 @@ class Admitter:
         if file is None or file.blob is None or file.purpose != "batch":
             await self._reject(batch, [_no_file(batch, file)])
             return
+        try:
+            answered = await context.ask(self._answered_in_family, batch)
+        except BlobMissing:
+            await self._reject(batch, [_no_results(batch)])
+            return
         catalogues = await catalogues_of(context)
         limits = context.settings.limits
         reading = Reading(
@@ -54,7 +59,7 @@ class Admitter:
             batch.endpoint,
             checker=checker_for(batch.endpoint, catalogues, limits),
             isolates=batch.on_invalid_line == "isolate" or batch.state.closing,
-            already_answered=await context.ask(self._answered_in_family, batch),
+            already_answered=answered,
             limits=limits,
             blobs=context.blobs,
         )
@@ -124,13 +129,16 @@ class Admitter:
         )
 
     def _answered_in_family(self, batch: BatchRecord) -> LineSet:
-        """The lines that an earlier batch of the family answered: a retry never sends those again."""
+        """The lines that an earlier batch of the family answered: a retry never sends those again.
+
+        Raises `BlobMissing` when it cannot be known any more.
+        """
         answered = LineSet()
         if batch.retry_of is None:
             return answered
         store, blobs = self._context.store, self._context.blobs
         for relative in store.batches.family(batch.family):
-            if relative.id != batch.id:
+            if relative.id != batch.id and relative.completed:
                 answered |= finished_lines(blobs, store.work.extents(relative.id), only=Fate.ANSWERED)
         return answered
 
@@ -142,4 +150,13 @@ def _no_file(batch: BatchRecord, file: FileRecord | None) -> Fault:
         message = (
             f"The input file {batch.input_file_id} has the purpose '{file.purpose}'; upload it with 'batch'."
         )
+    return Fault(0, "invalid_request", message, "file_id")
+
+
+def _no_results(batch: BatchRecord) -> Fault:
+    """The output of an earlier batch went between the retry's creation and now."""
+    message = (
+        f"The results of an earlier batch of {batch.family} are deleted, so nobody knows what it answered; "
+        "create a new batch to send them all."
+    )
     return Fault(0, "invalid_request", message, "file_id")

@@ -83,6 +83,7 @@ def test_a_server_killed_at_any_point_resumes_and_loses_nothing(
     check_repeats(journal, ids, died)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("points", "size", "cancel_after", "end"),
     [(RUNNING, 300, None, "completed"), (CANCELLING, MANY, 20, "cancelled")],

@@ -214,6 +214,7 @@ def test_a_slow_model_does_not_hold_up_another_in_the_same_batch(
             check_books(server.client, batch.id, ids)
 
 
+@pytest.mark.slow
 def test_a_thousand_tiny_batches_at_once_all_complete(
     data: Path, upstream: Process, journal: Journal
 ) -> None:

@@ -42,6 +42,7 @@ def living(pids: list[int]) -> list[int]:
     return [pid for pid in pids if is_alive(pid)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_server_killed_again_and_again_loses_nothing_and_repeats_little(
     seed: int, data: Path, upstream: Process, journal: Journal, record_property: Any
@@ -99,6 +100,7 @@ def test_one_process_killed_again_and_again_is_replaced(
     assert repeats <= (len(kills) * (WINDOW + journal.busiest_second(ids)) if role == "sender" else 0)
 
 
+@pytest.mark.slow
 def test_a_graceful_stop_in_mid_batch_repeats_nothing(
     data: Path, upstream: Process, journal: Journal
 ) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -44,7 +45,8 @@ def main() -> None:
     parser.add_argument("--model", default="gpt-4o-mini")
     options = parser.parse_args()
     reviews = [json.loads(line) for line in REVIEWS.read_text(encoding="utf-8").splitlines()]
-    RESULTS.mkdir(exist_ok=True)
+    shutil.rmtree(RESULTS, ignore_errors=True)  # of an earlier demo
+    RESULTS.mkdir()
     with sandbox_unless(options.upstream) as upstream, server(upstream) as url:
         client = OpenAI(base_url=url, api_key="any")
         batch = submit(client, reviews, options.model)

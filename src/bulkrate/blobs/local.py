@@ -153,7 +153,8 @@ class LocalBlobs:
 
     def free_bytes(self) -> int:
         """How much room there is."""
-        return shutil.disk_usage(self._root).free
+        with _translated("the data folder"):
+            return shutil.disk_usage(self._root).free
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:

@@ -18,7 +18,7 @@ from bulkrate.engine.asks.run import Runner
 from bulkrate.engine.asks.uploads import Uploads
 from bulkrate.engine.asks.webhooks import Webhooks
 from bulkrate.engine.context import Context
-from bulkrate.errors import StoreError
+from bulkrate.errors import BlobError, StoreError
 from bulkrate.wire.batches import RunAnswers, RunRequests
 
 # Below this, the next upload or commit may fail; /health says so before that.
@@ -53,6 +53,7 @@ class Engine:
         reasons: list[str] = []
         upstreams: dict[str, object] = {}
         counts: dict[str, int] = {}
+        free: int | None = None
         reasons += [f"{role}: {trouble}" for role, trouble in context.board.read().items()]
         try:
             told = {row.name: row for row in await context.ask(context.store.upstreams.all)}
@@ -63,10 +64,10 @@ class Engine:
                 if row is not None and row.paused:
                     reasons.append(f"upstream {name}: {row.paused}")
             counts = await context.ask(context.store.batches.counts)
-        except StoreError as error:
+            free = await context.ask(context.blobs.free_bytes)
+        except (StoreError, BlobError) as error:
             reasons.append(str(error))
-        free = await context.ask(context.blobs.free_bytes)
-        if free < _FREE_BYTES_MIN:
+        if free is not None and free < _FREE_BYTES_MIN:
             reasons.append(f"only {free} bytes are free on the data folder's disk")
         return {
             "status": "degraded" if reasons else "ok",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,28 @@ WINDOW = 16
 HASTY = {"BULKRATE_TIMING__LEASE_S": "2", "BULKRATE_TIMING__SWEEP_S": "0.2"}
 
 
+@contextmanager
+def asleep(pid: int, data: Path) -> Iterator[None]:
+    """Stop a process while it holds no lock of the database, since nobody could take that from it; then wake it."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with closing(
+                sqlite3.connect(data / "bulkrate.db", timeout=0.5, isolation_level=None)
+            ) as database:
+                database.execute("BEGIN IMMEDIATE")
+                database.execute("ROLLBACK")
+            break
+        except sqlite3.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+    else:
+        pytest.fail("the database was held at every one of a hundred looks")
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def test_a_sender_that_slept_through_its_lease_is_fenced_and_replaced(
     data: Path, upstream: Process, journal: Journal
 ) -> None:
@@ -25,10 +50,8 @@ def test_a_sender_that_slept_through_its_lease_is_fenced_and_replaced(
     with running(Server(data, env=narrow(upstream, WINDOW, **HASTY))) as server:
         batch_id = submit(server.client, input_of(ids)).id
         journal.wait_for_calls(ids, 500)
-        sender = server.child("sender")
-        os.kill(sender, signal.SIGSTOP)
-        server.wait_for_log("worker_buried")
-        os.kill(sender, signal.SIGCONT)
+        with asleep(server.child("sender"), data):
+            server.wait_for_log("worker_buried")
         server.wait_for_log("worker_fenced")
         server.wait_for_log("process_died role=sender exit_code=75")
         assert wait_until_ended(server.client, batch_id).status == "completed"
@@ -43,13 +66,12 @@ def test_a_server_killed_while_its_sender_sleeps_is_not_disturbed_by_it(
     with running(Server(data, env=narrow(upstream, WINDOW))) as server:
         batch_id = submit(server.client, input_of(ids)).id
         journal.wait_for_calls(ids, 500)
-        sleeper = server.child("sender")
-        os.kill(sleeper, signal.SIGSTOP)
-        server.popen.kill()
-        server.popen.wait()
-        with running(Server(data, env=narrow(upstream, WINDOW))) as successor:
-            journal.wait_for_calls(ids, 1_000)
-            os.kill(sleeper, signal.SIGCONT)
+        with ExitStack() as stack:
+            with asleep(server.child("sender"), data):
+                server.popen.kill()
+                server.popen.wait()
+                successor = stack.enter_context(running(Server(data, env=narrow(upstream, WINDOW))))
+                journal.wait_for_calls(ids, 1_000)
             assert wait_until_ended(successor.client, batch_id).status == "completed"
             check_books(successor.client, batch_id, ids)
     assert journal.total(ids) - LINES <= WINDOW + journal.busiest_second(ids)
@@ -62,10 +84,8 @@ def test_a_clerk_that_slept_through_its_lease_does_no_harm(
     with running(Server(data, env=narrow(upstream, WINDOW, **HASTY))) as server:
         batch_id = submit(server.client, input_of(ids)).id
         journal.wait_for_calls(ids, 500)
-        clerk = server.child("clerk")
-        os.kill(clerk, signal.SIGSTOP)
-        journal.wait_for_calls(ids, LINES)
-        os.kill(clerk, signal.SIGCONT)
+        with asleep(server.child("clerk"), data):
+            journal.wait_for_calls(ids, LINES)
         assert wait_until_ended(server.client, batch_id).status == "completed"
         check_books(server.client, batch_id, ids)
     assert journal.total(ids) - LINES <= WINDOW + journal.busiest_second(ids)

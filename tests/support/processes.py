@@ -82,7 +82,8 @@ class Process:
     def _end(self) -> int:
         code = self.popen.wait(END_S_MAX)
         self._reader.join(END_S_MAX)
-        if self.popen.stderr is not None:
+        # A child that outlives its parent holds the pipe, and to close what a thread reads waits for ever.
+        if self.popen.stderr is not None and not self._reader.is_alive():
             self.popen.stderr.close()
         return code
 

@@ -23,13 +23,12 @@ HASTY = {"BULKRATE_TIMING__LEASE_S": "2", "BULKRATE_TIMING__SWEEP_S": "0.2"}
 
 @contextmanager
 def asleep(pid: int, data: Path) -> Iterator[None]:
-    """Stop a process while it holds no lock of the database, since nobody could take that from it; then wake it."""
-    while True:
+    """Stop a process at a moment when it does not hold the database, which nobody could take from it."""
+    path = data / "bulkrate.db"
+    for _ in range(100):
         os.kill(pid, signal.SIGSTOP)
         try:
-            with closing(
-                sqlite3.connect(data / "bulkrate.db", timeout=0.5, isolation_level=None)
-            ) as database:
+            with closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as database:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("ROLLBACK")
             break

@@ -18,6 +18,7 @@ from bulkrate.engine.asks.run import Runner
 from bulkrate.engine.asks.uploads import Uploads
 from bulkrate.engine.asks.webhooks import Webhooks
 from bulkrate.engine.context import Context
+from bulkrate.engine.upstreams import known_upstreams
 from bulkrate.errors import BlobError, StoreError
 from bulkrate.wire.batches import RunAnswers, RunRequests
 
@@ -56,13 +57,11 @@ class Engine:
         free: int | None = None
         reasons += [f"{role}: {trouble}" for role, trouble in context.board.read().items()]
         try:
-            told = {row.name: row for row in await context.ask(context.store.upstreams.all)}
-            for name in context.settings.upstreams:
-                row = told.get(name)
-                state = "unknown" if row is None else "out" if row.paused else "ok"
-                upstreams[name] = {"status": state, "reason": row.paused if row else None}
-                if row is not None and row.paused:
-                    reasons.append(f"upstream {name}: {row.paused}")
+            for upstream in await context.ask(known_upstreams, context):
+                state = "out" if upstream.paused else "ok" if upstream.told else "unknown"
+                upstreams[upstream.name] = {"status": state, "reason": upstream.paused}
+                if upstream.paused:
+                    reasons.append(f"upstream {upstream.name}: {upstream.paused}")
             counts = await context.ask(context.store.batches.counts)
             free = await context.ask(context.blobs.free_bytes)
         except (StoreError, BlobError) as error:

@@ -6,18 +6,14 @@ import socket
 import sqlite3
 import ssl
 import subprocess
-import time
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 from openai import InvalidWebhookSignatureError, OpenAI
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from bulkrate import __version__
-from bulkrate.config import Settings
 from bulkrate.engine.asks.webhooks import Webhooks
-from bulkrate.engine.context import close_context, open_context
 from bulkrate.engine.loops import notify
 from bulkrate.engine.loops.notify import Notifier, signed_headers
 from bulkrate.errors import StoreError
@@ -28,28 +24,6 @@ from .receiver import Receiver, answer
 
 HOUR = 3_600
 BREAK = "CREATE TRIGGER t BEFORE UPDATE ON deliveries BEGIN SELECT RAISE(ABORT, 'broken'); END"
-
-
-class Clock:
-    """Stands still until it is moved. It begins at the true time, so that SDKs accept its signatures."""
-
-    def __init__(self) -> None:
-        self.now = float(int(time.time()))
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def context(tmp_path, clock):
-    context = replace(open_context(Settings(data=str(tmp_path))), clock=clock)
-    yield context
-    close_context(context)
 
 
 def fail_a_batch(context, name: str = "a") -> None:

@@ -6,14 +6,11 @@ import re
 import socket
 import time
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 from openai import OpenAI
 
-from bulkrate.config import Settings
 from bulkrate.engine.asks.webhooks import ENDPOINTS_MAX, Webhooks
-from bulkrate.engine.context import close_context, open_context
 from bulkrate.errors import InvalidRequest, NotFound
 from bulkrate.store.records import BatchRecord
 from bulkrate.wire.base import encode
@@ -23,26 +20,6 @@ from .receiver import Receiver, answer
 
 # pytest would take the shape for a test class.
 TestWebhook.__test__ = False
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def context(tmp_path, clock):
-    context = replace(open_context(Settings(data=str(tmp_path))), clock=clock)
-    yield context
-    close_context(context)
 
 
 @pytest.fixture

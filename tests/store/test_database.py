@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from bulkrate.errors import StoreError
 from bulkrate.store import Store
+from bulkrate.store.schema import SCHEMA_VERSION, metadata
 from tests.store.records import NOW, a_batch, a_file, a_worker
 
 
@@ -30,6 +32,17 @@ def test_a_store_of_another_version_is_refused_not_guessed_at(tmp_path):
     connection.close()
     with pytest.raises(StoreError, match=r"another bulkrate.*99"):
         Store(tmp_path / "bulkrate.db")
+
+
+def test_tables_that_changed_shape_have_a_new_version():
+    """A folder of another shape was opened all the same, and every request then failed."""
+    shape = [
+        f"{table}.{column.name} {column.type}" for table in metadata.sorted_tables for column in table.columns
+    ]
+    digest = hashlib.sha256("\n".join(sorted(shape)).encode()).hexdigest()[:16]
+    assert (SCHEMA_VERSION, digest) == (1, "0eb142e632ffcaf6"), (
+        "raise SCHEMA_VERSION, and put the new digest here"
+    )
 
 
 def test_a_file_that_is_no_database_is_a_store_error(tmp_path):

@@ -28,7 +28,7 @@ from bulkrate.core.lifecycle import Status
 metadata = MetaData()
 
 #: Raised by one whenever a table changes shape; a store of another version is refused, not guessed at.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _STATUSES = ", ".join(f"'{status}'" for status in Status)
 

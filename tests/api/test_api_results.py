@@ -336,7 +336,7 @@ def test_deleting_the_input_of_a_running_batch_does_not_stop_it(http: Http) -> N
 
 
 def test_progress_is_told_while_a_batch_runs(http: Http) -> None:
-    slow = [chat_line(str(n), "[[sandbox:sleep_ms=1500]]") for n in range(3)]
+    slow = [chat_line(str(n), "[[sandbox:sleep_ms=5000]]") for n in range(3)]
     batch = begin(http, jsonl(chat_line("fast"), *slow))
     look = f"/v1/batches/{batch['id']}"
     progress = wait_until(

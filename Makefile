@@ -32,7 +32,7 @@ format: $(VENV)/.ready ## Format the code and mend what the linter can mend.
 	@$(BIN)/ruff check --fix .
 
 lock: $(UV) ## Resolve the dependencies anew into requirements.lock.
-	@$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade --quiet \
+	@$(UV) pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --upgrade --quiet \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
 
 bench: $(VENV)/.ready ## Run every benchmark that the documentation quotes (some minutes).

@@ -87,6 +87,18 @@ def running(**options: object) -> Iterator[Running]:
         assert (process.stderr.read(), process.returncode) == ("", 0)
 
 
+@contextmanager
+def running_once(how: str = "serve", **options: object) -> Iterator[Running]:
+    """A sandbox that may die, or be kept (`how="keep"`)."""
+    program = _PROGRAM.replace("serve", how)
+    command = [sys.executable, "-c", program, repr({"port": 0, **options})]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield Running(process.stderr.readline().split()[3], process)
+        finally:
+            process.kill()
+
+
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Running]:
     """A sandbox with default options, for tests that leave nothing behind in it."""

@@ -9,7 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from http.client import IncompleteRead, RemoteDisconnected
+from http.client import HTTPConnection, IncompleteRead, RemoteDisconnected
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,6 +17,8 @@ from openai.types import Completion, CreateEmbeddingResponse, ImagesResponse, Vi
 from openai.types.chat import ChatCompletion
 from openai.types.moderation_create_response import ModerationCreateResponse
 from openai.types.responses import Response
+
+from tests.sandbox.conftest import running_once
 
 pytestmark = pytest.mark.server
 
@@ -217,6 +219,90 @@ def test_truncate_sends_less_than_it_promised(sandbox):
     assert caught.value.expected > 0
 
 
+def test_reset_breaks_off_in_the_middle_of_the_answer(sandbox):
+    with pytest.raises(ConnectionResetError):
+        sandbox.chat("[[sandbox:reset]]")
+
+
+def test_slow_sends_a_whole_answer_in_small_pieces(sandbox):
+    began = time.monotonic()
+    answer = sandbox.chat("[[sandbox:slow=200]]")
+    assert answer.body["system_fingerprint"] == "bulkrate-sandbox"
+    assert time.monotonic() - began >= 0.15
+
+
+def test_fail_first_makes_a_call_slow_and_the_next_quick(sandbox):
+    text = "[[sandbox:fail_first=1,slow=100]]"
+    first, second = sandbox.chat(text), sandbox.chat(text)
+    assert first.raw == second.raw
+
+
+def on_one_connection(one, *texts):
+    """Chat with each text in turn, on the same connection while it lasts; the bodies."""
+    connection = HTTPConnection(urlsplit(one.url).netloc, timeout=30)
+    # It would connect again by itself.
+    connection.auto_open = 0
+    connection.connect()
+    bodies = []
+    try:
+        for text in texts:
+            asked = {"model": "m", "messages": [{"role": "user", "content": text}]}
+            connection.request("POST", "/v1/chat/completions", json.dumps(asked))
+            answer = connection.getresponse()
+            assert answer.getheader("connection") is None
+            bodies.append(answer.read())
+    finally:
+        connection.close()
+    return bodies
+
+
+def test_a_connection_is_kept_until_close_ends_it_without_a_word(sandbox):
+    assert len(on_one_connection(sandbox, "a", "b")) == 2
+    with pytest.raises((RemoteDisconnected, ConnectionError)):
+        on_one_connection(sandbox, "[[sandbox:close]]", "b")
+
+
+def test_idle_connections_are_closed_at_moments_of_their_own(start):
+    one = start(idle_ms=50)
+    with socket.create_connection((urlsplit(one.url).hostname, urlsplit(one.url).port)) as raw:
+        raw.settimeout(30)
+        raw.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        received = raw.makefile("rb").read()  # until the sandbox hangs up
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" not in received
+
+
+def test_crash_kills_the_sandbox_and_what_others_asked_of_it():
+    with running_once() as one, ThreadPoolExecutor(2) as threads:
+        bystander = threads.submit(one.chat, "[[sandbox:sleep_ms=600000]]")
+        while one.get("/stats").body["in_flight"] < 1:
+            pass
+        with pytest.raises(ConnectionError):
+            one.chat("[[sandbox:sleep_ms=10,crash]]")
+        assert isinstance(bystander.exception(), ConnectionError)
+        assert one.process.wait(timeout=10) == -signal.SIGKILL
+
+
+def test_a_kept_sandbox_comes_back_on_its_port_and_goes_on_with_its_journal(tmp_path):
+    journal = tmp_path / "calls.jsonl"
+    with running_once("keep", restart_s=0.01, journal=journal) as one:
+        for _ in range(2):
+            with pytest.raises(ConnectionError):
+                one.chat("[[sandbox:crash]]")
+            assert "died (exit code -9); starts again in 0.01 s" in one.process.stderr.readline()
+            assert one.url in one.process.stderr.readline()
+            assert one.chat("hi").status == 200
+        one.stop()
+        assert one.process.returncode == 0
+    assert len(journal.read_text().splitlines()) == 4
+
+
+def test_a_kept_sandbox_that_cannot_start_says_so_and_is_not_tried_again(sandbox):
+    program = "from bulkrate.sandbox import *; keep(SandboxOptions(restart_s=0, port=%d))"
+    line = failed_start_of(program % urlsplit(sandbox.url).port)
+    assert "cannot listen on 127.0.0.1" in line
+
+
 def test_garbage_is_not_json(sandbox):
     answer = sandbox.chat("[[sandbox:garbage]]")
     assert answer.status == 200
@@ -339,6 +425,10 @@ def test_it_stops_at_once_even_with_calls_in_flight(start, by):
 
 def failed_start(options: str) -> str:
     program = f"from pathlib import Path; from bulkrate.sandbox import *; serve(SandboxOptions({options}))"
+    return failed_start_of(program)
+
+
+def failed_start_of(program: str) -> str:
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
     )

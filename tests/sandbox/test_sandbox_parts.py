@@ -25,7 +25,16 @@ DICE = Dice.of(0, b"test")
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"port": 70000}, {"error_rate": 1.5}, {"latency_ms": -1}, {"capacity": -1}, {"queue": -1}, {"key": ""}],
+    [
+        {"port": 70000},
+        {"error_rate": 1.5},
+        {"latency_ms": -1},
+        {"capacity": -1},
+        {"queue": -1},
+        {"idle_ms": -1},
+        {"restart_s": -1},
+        {"key": ""},
+    ],
 )
 def test_options_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=f"sandbox: {next(iter(wrong))} is "):
@@ -45,6 +54,10 @@ def test_options_are_frozen():
         ("[[sandbox:html=502]]", Directives(failure=Failure.HTML, status=502)),
         ("[[sandbox:fail_first=2]]", Directives(failure=Failure.STATUS, fail_first=2)),
         ("[[sandbox:fail_first=2,drop]]", Directives(failure=Failure.DROP, fail_first=2)),
+        ("[[sandbox:slow=70]]", Directives(failure=Failure.SLOW, slow_ms=70)),
+        ("[[sandbox:sleep_ms=9,crash]]", Directives(failure=Failure.CRASH, sleep_ms=9)),
+        ("[[sandbox:reset]]", Directives(failure=Failure.RESET)),
+        ("[[sandbox:close]]", Directives(close=True)),
         (
             "a [[sandbox:pretty]] b [[sandbox:sleep_ms=5, bytes=9]]",
             Directives(pretty=True, sleep_ms=5, size=9),
@@ -65,6 +78,7 @@ def test_directives_are_read(text, asked):
         ("[[sandbox:status]]", "whole number"),
         ("[[sandbox:bytes=1e6]]", "whole number"),
         ("[[sandbox:drop,garbage]]", "drop and garbage at once"),
+        ("[[sandbox:fail_first=1,crash]]", "fail_first and crash"),
     ],
 )
 def test_directives_not_understood_are_refused(text, complaint):

@@ -27,6 +27,18 @@ def sandbox(
     rate_limit: Annotated[
         float, typer.Option(help="Requests a second beyond which 429 is the answer; 0 is no limit.")
     ] = 0.0,
+    idle_ms: Annotated[
+        float | None,
+        typer.Option(
+            help="Close idle connections without a word, each after 0 to so long.", show_default="75 s"
+        ),
+    ] = None,
+    restart_s: Annotated[
+        float | None,
+        typer.Option(
+            help="Start again so long after a crash, by [[sandbox:crash]] or another.", show_default="never"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
     model: Annotated[
         list[str] | None,
@@ -44,7 +56,7 @@ def sandbox(
     \b
         bulkrate sandbox --latency-ms 200 --capacity 64 --error-rate 0.01
     """
-    from bulkrate.sandbox import SandboxOptions, serve
+    from bulkrate.sandbox import SandboxOptions, keep, serve
 
     try:
         options = SandboxOptions(
@@ -56,11 +68,13 @@ def sandbox(
             queue=queue,
             error_rate=error_rate,
             rate_limit=rate_limit,
+            idle_ms=idle_ms,
+            restart_s=restart_s,
             seed=seed,
             models=tuple(model or ()),
             key=key,
             journal=journal,
         )
-        serve(options)
+        (serve if options.restart_s is None else keep)(options)
     except (ValueError, OSError) as cause:
         raise ConfigError(str(cause)) from cause

@@ -15,13 +15,14 @@ from bulkrate.sandbox.texts import last_text
 
 _OPENING = "[[sandbox:"
 _DIRECTIVE = re.compile(r"\[\[sandbox:([^\[\]]*)\]\]")
-_FLAGS = frozenset({"drop", "truncate", "garbage", "pretty"})
+_FLAGS = frozenset({"drop", "truncate", "garbage", "reset", "crash", "close", "pretty"})
 _NUMBERS = {
     "status": (400, 599),
     "html": (400, 599),
     "retry_after": (0, 86_400),
     "fail_first": (1, 1_000_000),
     "sleep_ms": (0, 86_400_000),
+    "slow": (1, 86_400_000),
     "bytes": (1, 1 << 28),
 }
 
@@ -34,6 +35,9 @@ class Failure(Enum):
     DROP = "drop"
     TRUNCATE = "truncate"
     GARBAGE = "garbage"
+    RESET = "reset"
+    SLOW = "slow"
+    CRASH = "crash"
 
 
 class Directives(Struct, frozen=True, kw_only=True):
@@ -44,6 +48,8 @@ class Directives(Struct, frozen=True, kw_only=True):
     """Fail only this many calls with the same body; None fails them all."""
 
     sleep_ms: int = 0
+    slow_ms: int = 0
+    close: bool = False
     pretty: bool = False
     size: int = 0
 
@@ -84,6 +90,8 @@ def _combined(found: dict[str, int]) -> Directives:
     if len(failures) > 1:
         names = " and ".join(failure.value for failure in failures)
         raise bad(f"the directives ask for {names} at once; ask for one failure")
+    if "crash" in found and "fail_first" in found:
+        raise bad("the directives ask for fail_first and crash; what is dead has stopped counting")
     if not failures and "fail_first" in found:
         failures = [Failure.STATUS]
     return Directives(
@@ -92,6 +100,8 @@ def _combined(found: dict[str, int]) -> Directives:
         retry_after=found.get("retry_after"),
         fail_first=found.get("fail_first"),
         sleep_ms=found.get("sleep_ms", 0),
+        slow_ms=found.get("slow", 0),
+        close="close" in found,
         pretty="pretty" in found,
         size=found.get("bytes", 0),
     )

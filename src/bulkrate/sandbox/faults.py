@@ -3,8 +3,11 @@
 It never waits and never decides what a good answer is; it fails a call, or dresses up a good answer.
 """
 
+import os
+import signal
 from collections import Counter
 
+import msgspec
 from msgspec import json
 
 from bulkrate.sandbox.asgi import Header, Reply
@@ -46,13 +49,20 @@ class Mishaps:
             raise RefusalError(500, "this call failed by chance, as error_rate asks; another try may succeed")
 
 
-def failed(asked: Directives, answer: bytes) -> Reply | None:
-    """The failure asked for; None closes the connection without an answer."""
+def failed(asked: Directives, answer: bytes) -> Reply | None:  # noqa: PLR0911  # one way out per failure
+    """The failure asked for; None closes the connection without an answer. Does not return from a crash."""
     match asked.failure:
+        case Failure.CRASH:
+            os.kill(os.getpid(), signal.SIGKILL)
+            return None
         case Failure.DROP:
             return None
         case Failure.TRUNCATE:
             return Reply(200, answer[: len(answer) // 2], withheld=_WITHHELD + (len(answer) + 1) // 2)
+        case Failure.RESET:
+            return Reply(200, answer[: len(answer) // 2], withheld=(len(answer) + 1) // 2, reset=True)
+        case Failure.SLOW:
+            return msgspec.structs.replace(dressed(asked, answer), over_ms=asked.slow_ms)
         case Failure.GARBAGE:
             return Reply(200, b"sandbox: this is {not JSON, because a directive asked for it\n")
         case Failure.HTML:
@@ -63,12 +73,12 @@ def failed(asked: Directives, answer: bytes) -> Reply | None:
 
 
 def dressed(asked: Directives, answer: bytes) -> Reply:
-    """The good answer, as big and as pretty as asked."""
+    """The good answer, as big and as pretty as asked, and the last on its connection if that was asked."""
     if asked.pretty:
         answer = json.format(answer, indent=2)
     if asked.size:
         answer = _padded(answer, asked.size)
-    return Reply(200, answer)
+    return Reply(200, answer, close=asked.close)
 
 
 def _padded(answer: bytes, size: int) -> bytes:

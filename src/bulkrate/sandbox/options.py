@@ -33,6 +33,12 @@ class SandboxOptions(Struct, frozen=True, kw_only=True):
     rate_limit: float = 0.0
     """Requests per second beyond which 429 is the answer; 0 is no limit. One second's worth may burst."""
 
+    idle_ms: float | None = None
+    """Close idle connections, each at a moment drawn from 0 to this. None keeps them for 75 seconds."""
+
+    restart_s: float | None = None
+    """Start again so long after a death, be it by `[[sandbox:crash]]`. None stays dead."""
+
     seed: int = 0
     models: tuple[str, ...] = ()
     """Names served; any other is answered 404. Empty serves any name."""
@@ -48,8 +54,9 @@ class SandboxOptions(Struct, frozen=True, kw_only=True):
         self._in_range("error_rate", self.error_rate, 0, 1)
         for name in ("latency_ms", "latency_spread", "capacity", "rate_limit"):
             self._in_range(name, getattr(self, name), 0, None)
-        if self.queue is not None:
-            self._in_range("queue", self.queue, 0, None)
+        for name in ("queue", "idle_ms", "restart_s"):
+            if getattr(self, name) is not None:
+                self._in_range(name, getattr(self, name), 0, None)
         if self.key == "":
             raise ValueError("sandbox: key is empty; give a key, or None to serve without one")
 

@@ -9,7 +9,7 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 
@@ -17,22 +17,25 @@ from bulkrate.sandbox.app import Sandbox
 from bulkrate.sandbox.journal import Journal
 from bulkrate.sandbox.marks import FINGERPRINT, HEADER
 from bulkrate.sandbox.options import SandboxOptions
-from bulkrate.sandbox.protocol import SandboxProtocol
+from bulkrate.sandbox.protocol import SandboxProtocol, closing_idle
 
 _BACKLOG = 4096  # a batch server opens its connections all at once
-_KEEP_ALIVE = 75  # seconds; shorter than a client's pool keeps them, and clients meet resets
 
 
-def serve(options: SandboxOptions) -> None:
-    """Listen and answer until told to stop. OSError when the port or the journal cannot be had."""
+def serve(options: SandboxOptions, *, on_listening: Callable[[int], None] = lambda _: None) -> None:
+    """Listen and answer until told to stop. `on_listening` is told the port.
+
+    OSError when the port or the journal cannot be had. `restart_s` is for `keep`; this is one life.
+    """
     with contextlib.ExitStack() as held:
         journal = _opened(options)
         held.callback(journal.close)
         listener = _listening(options.host, options.port)
         held.callback(listener.close)
+        http = SandboxProtocol if options.idle_ms is None else closing_idle(options.seed, options.idle_ms)
         config = uvicorn.Config(
             Sandbox(options, journal),
-            http=SandboxProtocol,
+            http=http,
             loop="uvloop",
             ws="none",
             lifespan="off",
@@ -42,13 +45,16 @@ def serve(options: SandboxOptions) -> None:
             server_header=False,
             headers=[("server", FINGERPRINT), HEADER],
             backlog=_BACKLOG,
-            timeout_keep_alive=_KEEP_ALIVE,
         )
-        _Server(config).run(sockets=[listener])
+        _Server(config, lambda: on_listening(listener.getsockname()[1])).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
     """uvicorn's server, saying when it accepts and stopping at once."""
+
+    def __init__(self, config: uvicorn.Config, say_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._say_started = say_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -56,6 +62,7 @@ class _Server(uvicorn.Server):
             where = _url(listener)
             sys.stderr.write(f"sandbox: listening on {where} (no model here: every answer says so)\n")
         sys.stderr.flush()
+        self._say_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bulkrate.config import Retry
 from bulkrate.core.outcome import Failed, Failure
-from bulkrate.core.retry import may_try_again, wait_s
+from bulkrate.core.retry import Budget, may_try_again, wait_s
 
 RETRY = Retry(attempts_max=3, backoff_s_min=0.5, backoff_s_max=60.0, retry_after_s_max=100.0)
 
@@ -54,3 +54,31 @@ def test_no_wait_is_longer_than_the_settings_say(tries, jitter, retry_after_s):
 def test_only_failures_that_may_be_the_lines_own_use_up_attempts(failure, attempts):
     again = may_try_again(Failed(failure, "why"), attempts, RETRY)
     assert again == (not failure.costs_attempt or attempts < 3)
+
+
+def test_retries_beyond_the_budget_wait_behind_fresh_lines():
+    budget = Budget(0.2)
+    assert budget.allows(now=0.0)
+    for _ in range(100):
+        budget.fresh()
+    allowed = 0
+    while budget.allows(now=0.0):
+        budget.retried()
+        allowed += 1
+    assert 20 <= allowed <= 31
+
+
+def test_a_budget_that_is_spent_comes_back_with_time():
+    budget = Budget(0.2)
+    while budget.allows(now=0.0):
+        budget.retried()
+    assert budget.allows(now=1.0)
+
+
+def test_a_budget_does_not_grow_without_end():
+    budget = Budget(0.0)
+    allowed = 0
+    while budget.allows(now=1e6):
+        budget.retried()
+        allowed += 1
+    assert allowed <= 100

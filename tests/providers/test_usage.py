@@ -133,7 +133,7 @@ def test_any_answer_has_a_usage_that_can_be_counted_or_is_not_json(body):
     except ValueError:
         return
     json.loads(body)
-    assert all(0 <= getattr(found, name) <= 2 * 10**11 for name in Usage.__dataclass_fields__)
+    assert all(0 <= getattr(found, name) <= 2 * 10**11 for name in Usage.__struct_fields__)
 
 
 def test_ten_million_times_the_most_that_is_believed_fits_into_a_column():
@@ -143,5 +143,5 @@ def test_ten_million_times_the_most_that_is_believed_fits_into_a_column():
 @given(st.lists(st.builds(Usage, *[st.integers(0, 100)] * 5)))
 def test_usages_add_up_field_by_field(usages):
     total = reduce(add, usages, NO_USAGE)
-    for name in Usage.__dataclass_fields__:
+    for name in Usage.__struct_fields__:
         assert getattr(total, name) == sum(getattr(each, name) for each in usages)

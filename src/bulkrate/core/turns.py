@@ -29,9 +29,21 @@ class Turns(Generic[L]):
         # The one entry per lane that counts; older ones in the heap are skipped when they come up.
         self._entry: dict[int, int] = {}
         self._tick = 0
+        # While there is but one lane, nobody's turn needs to be found: the heap is left alone.
+        self._only: L | None = None
 
     def enter(self, lane: L) -> None:
         """Offer a lane, or offer it anew because its lines in flight or its readiness changed."""
+        if lane is self._only:
+            return
+        if not self._entry:
+            self._only = lane
+        elif self._only is not None:
+            first, self._only = self._only, None
+            self._push(first)
+        self._push(lane)
+
+    def _push(self, lane: L) -> None:
         self._tick += 1
         self._entry[id(lane)] = self._tick
         heapq.heappush(self._heap, (self._in_flight(lane), self._tick, lane))
@@ -42,15 +54,21 @@ class Turns(Generic[L]):
         """A lane has fewer lines in flight. Without being told, its turn would come too late: only the first
         entry is ever compared with the truth.
         """
-        if id(lane) in self._entry:
-            self.enter(lane)
+        if lane is not self._only and id(lane) in self._entry:
+            self._push(lane)
 
     def leave(self, lane: L) -> None:
         """Offer a lane no more."""
         self._entry.pop(id(lane), None)
+        if lane is self._only:
+            self._only = None
 
     def best(self) -> L | None:
         """The lane whose turn it is; it stays entered. One that is not ready leaves until it enters again."""
+        if self._only is not None:
+            if self._ready(self._only):
+                return self._only
+            self.leave(self._only)
         while self._heap:
             in_flight, tick, lane = self._heap[0]
             if self._entry.get(id(lane)) != tick:
@@ -60,7 +78,7 @@ class Turns(Generic[L]):
                 self.leave(lane)
             elif in_flight != self._in_flight(lane):
                 heapq.heappop(self._heap)
-                self.enter(lane)
+                self._push(lane)
             else:
                 return lane
         return None

@@ -5,14 +5,12 @@ Servers disagree on what is null, missing or a float; an odd `usage` never fails
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens, in the batch object's own terms."""
 
     input_tokens: int = 0

@@ -17,6 +17,7 @@ import msgspec
 
 from bulkrate.core.retry import Retry
 from bulkrate.errors import ConfigError
+from bulkrate.telemetry import LogFormat
 
 CONFIG_FILE = "bulkrate.toml"
 ENV_PREFIX = "BULKRATE_"
@@ -89,6 +90,18 @@ class Upstream(Section, frozen=True, kw_only=True):
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 1.0
 
 
+class Traces(Section, frozen=True, kw_only=True):
+    """Where OpenTelemetry traces go, by OTLP over HTTP; nowhere without an endpoint.
+
+    `endpoint` is the collector's address without a path. Left out, the standard variables
+    `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` count.
+    """
+
+    endpoint: str | None = None
+    #: Which share of attempts gets a span: a million lines would be a million spans.
+    attempts_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """All of it."""
 
@@ -96,9 +109,13 @@ class Settings(Section, frozen=True, kw_only=True):
     #: 0 takes any free one.
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8080
     data: str = "bulkrate-data"
+    log_format: LogFormat = "text"
+    #: What `GET /metrics` asks for; without it, it answers everyone who can connect.
+    metrics_key: str | None = None
     limits: Limits = Limits()
     retry: Retry = Retry()
     timing: Timing = Timing()
+    traces: Traces = Traces()
     upstreams: dict[str, Upstream] = {}
 
 
@@ -132,7 +149,10 @@ def load(
         raise ConfigError(f"the configuration does not fit: {cause}") from cause
     _check(settings)
     return msgspec.structs.replace(
-        settings, upstreams={name: _reveal(name, up, environ) for name, up in settings.upstreams.items()}
+        settings,
+        metrics_key=_revealed_key(settings.metrics_key, "metrics_key", environ),
+        traces=msgspec.structs.replace(settings.traces, endpoint=_traces_endpoint(settings.traces, environ)),
+        upstreams={name: _reveal(name, up, environ) for name, up in settings.upstreams.items()},
     )
 
 
@@ -207,6 +227,10 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 def _check(settings: Settings) -> None:
+    if (endpoint := settings.traces.endpoint) and not endpoint.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"traces.endpoint is {endpoint!r}; give the whole address, as http://localhost:4318"
+        )
     for name, upstream in settings.upstreams.items():
         if not upstream.url.startswith(("http://", "https://")):
             raise ConfigError(
@@ -216,13 +240,7 @@ def _check(settings: Settings) -> None:
 
 def _reveal(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Upstream:
     """Put the secrets in place of their addresses."""
-    key = upstream.key
-    if key is not None:
-        if not key.startswith(("env:", "file:")):
-            raise ConfigError(
-                f"upstreams.{name}.key holds the secret itself; write env:NAME or file:PATH and keep it there"
-            )
-        key = _secret(key, f"upstreams.{name}.key", environ)
+    key = _revealed_key(upstream.key, f"upstreams.{name}.key", environ)
     headers = {
         header: _secret(value, f"upstreams.{name}.headers.{header}", environ)
         if value.startswith(("env:", "file:"))
@@ -230,6 +248,24 @@ def _reveal(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Upstre
         for header, value in upstream.headers.items()
     }
     return msgspec.structs.replace(upstream, url=upstream.url.rstrip("/"), key=key, headers=headers)
+
+
+def _revealed_key(key: str | None, where: str, environ: Mapping[str, str]) -> str | None:
+    if key is None:
+        return None
+    if not key.startswith(("env:", "file:")):
+        raise ConfigError(f"{where} holds the secret itself; write env:NAME or file:PATH and keep it there")
+    return _secret(key, where, environ)
+
+
+def _traces_endpoint(traces: Traces, environ: Mapping[str, str]) -> str | None:
+    """The whole address that traces are posted to, by OpenTelemetry's own rules; None when nobody asked."""
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    if traces.endpoint is None and (whole := environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")):
+        return whole
+    base = traces.endpoint or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    return f"{base.rstrip('/')}/v1/traces" if base else None
 
 
 def _secret(address: str, where: str, environ: Mapping[str, str]) -> str:

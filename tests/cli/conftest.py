@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -35,6 +36,8 @@ def typed(tmp_path, monkeypatch, capsys) -> Type:
     monkeypatch.setenv("COLUMNS", "100")
     for name in ("handlers", "propagate"):
         monkeypatch.setattr(logger, name, getattr(logger, name))
+    monkeypatch.setattr(logging.root, "handlers", logging.root.handlers)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
     def run(*words: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["bulkrate", *map(str, words)])

@@ -235,6 +235,36 @@ def test_a_secret_that_is_written_down_or_missing_is_refused_and_not_repeated(re
     assert "sk-secret" not in str(refused.value)
 
 
+def test_the_key_of_the_metrics_is_a_secret_like_the_others(read):
+    assert read('metrics_key = "env:SCRAPER"', {"SCRAPER": "sk-scraper"}).metrics_key == "sk-scraper"
+    with pytest.raises(ConfigError, match="metrics_key holds the secret itself"):
+        read('metrics_key = "sk-scraper"')
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "endpoint"),
+    [
+        ("", {}, None),
+        ('[traces]\nendpoint = "http://a:4318/"', {}, "http://a:4318/v1/traces"),
+        ("", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://b"}, "http://b/v1/traces"),
+        ("", {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://b/x"}, "http://b/x"),
+        (
+            '[traces]\nendpoint = "http://a"',
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://b"},
+            "http://a/v1/traces",
+        ),
+        ('[traces]\nendpoint = "http://a"', {"OTEL_SDK_DISABLED": "true"}, None),
+    ],
+)
+def test_traces_go_where_the_settings_say_or_opentelemetrys_own_variables(read, toml, environ, endpoint):
+    assert read(toml, environ).traces.endpoint == endpoint
+
+
+def test_a_collector_needs_a_whole_address(read):
+    with pytest.raises(ConfigError, match=r"traces\.endpoint is 'localhost:4318'"):
+        read('[traces]\nendpoint = "localhost:4318"')
+
+
 # --- on the way to a worker ---
 
 counts = st.integers(1, 2**62)

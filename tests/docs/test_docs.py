@@ -28,9 +28,9 @@ def page(name: str) -> str:
 
 
 def settings() -> Iterator[tuple[str, str]]:
-    for shape in (config.Settings, config.Limits, Retry, config.Timing, config.Upstream):
+    for shape in (config.Settings, config.Limits, Retry, config.Timing, config.Traces, config.Upstream):
         for field in msgspec.structs.fields(shape):
-            if field.name not in {"limits", "retry", "timing", "upstreams"}:
+            if field.name not in {"limits", "retry", "timing", "traces", "upstreams"}:
                 yield shape.__name__, field.name
 
 

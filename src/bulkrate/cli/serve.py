@@ -46,6 +46,12 @@ def serve(
             show_default="bulkrate.toml, if there is one",
         ),
     ] = None,
+    log_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="text|json", help="How the log is written to standard error.", show_default="text"
+        ),
+    ] = None,
 ) -> None:
     """Serve the Batch API in front of your inference servers.
 
@@ -63,7 +69,7 @@ def serve(
     from bulkrate import config
     from bulkrate.engine.context import close_context, data_folder, open_context
     from bulkrate.engine.processes.supervise import owned, start_afresh
-    from bulkrate.telemetry import log_to_stderr
+    from bulkrate.telemetry import log_to_stderr, traces
 
     flags: dict[str, Any] = {
         "host": host,
@@ -71,9 +77,11 @@ def serve(
         "data": data,
         "upstream": upstream,
         "upstream_key": upstream_key,
+        "log_format": log_format,
     }
     settings = config.load(file=config_file, environ=os.environ, flags=flags)
-    log_to_stderr("server")
+    log_to_stderr("server", settings.log_format)
+    traces.start("server", settings.traces.endpoint, settings.traces.attempts_share)
     with owned(data_folder(settings)):
         context = open_context(settings)
         try:
@@ -82,6 +90,7 @@ def serve(
             uvloop.run(_serve(context))
         finally:
             close_context(context)
+            traces.stop()
 
 
 async def _serve(context: Context) -> None:
@@ -97,7 +106,8 @@ async def _serve(context: Context) -> None:
     engine = Engine(context)
 
     def ready(host: str, port: int) -> None:
-        _greet(settings, f"http://{host}:{port}/v1", guarded=context.store.keys.any_active())
+        if settings.log_format == "text":
+            _greet(settings, f"http://{host}:{port}/v1", guarded=context.store.keys.any_active())
         log_event(logging.INFO, "server_ready", host=host, port=port)
 
     async with children(context), engine.listening():

@@ -6,17 +6,21 @@ another has written. What lies behind the committed end of a log does not exist.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bulkrate.blobs import Blobs, Reader, Writer
 from bulkrate.core.plan import Fate, LineSet, read_ledger, write_settled
+from bulkrate.core.stats import CommitStats
 from bulkrate.engine import paths
 from bulkrate.engine.points import reach
 from bulkrate.providers.usage import Usage
 from bulkrate.store import Store
 from bulkrate.store.records import BatchCommit, Extent, LogEnds, ShardNews
+from bulkrate.telemetry import traces
 
 # Syncs wait for the disk, not for the processor; a few at once are several times faster with many small
 # batches.
@@ -33,6 +37,12 @@ class Group:
     errors: Sequence[bytes]
     ledger: Sequence[bytes]
 
+    @property
+    def size(self) -> int:
+        """How many bytes are on their way."""
+        since, until = self.commit.since, self.commit.until
+        return until.output - since.output + until.errors - since.errors + until.ledger - since.ledger
+
 
 class BatchLog:
     """The outcomes of one batch that one worker has gathered and not yet handed over."""
@@ -47,6 +57,11 @@ class BatchLog:
     def waiting_bytes(self) -> int:
         """How much is gathered."""
         return self._output_end - self._since.output + self._errors_end - self._since.errors
+
+    @property
+    def waiting_lines(self) -> int:
+        """How many outcomes are gathered."""
+        return len(self._ledger)
 
     def add(self, line: int, fate: Fate, record: bytes, usage: Usage | None = None) -> None:
         """Gather the outcome of a line; `record` is its whole line in the output or error file."""
@@ -97,6 +112,9 @@ class LogWriter:
     """Makes groups durable and lets them count, under one epoch."""
 
     def __init__(self, store: Store, blobs: Blobs, epoch: int) -> None:
+        #: What was committed; whoever counts on from an earlier process puts its numbers here.
+        self.stats = CommitStats()
+        self._counting = threading.Lock()  # the clerk commits from several threads
         self._store = store
         self._blobs = blobs
         self._epoch = epoch
@@ -122,10 +140,18 @@ class LogWriter:
 
         Raises `Fenced`, `NoSpace`, `BlobError`, `StoreError`; then nothing counts yet.
         """
-        self.write(groups)
-        reach("commit.written")
-        self._store.work.commit(self._epoch, [group.commit for group in groups], now=now, lease_s=lease_s)
-        reach("commit.counted")
+        lines = sum(len(group.ledger) for group in groups)
+        with traces.commit([group.commit.batch_id for group in groups], lines=lines):
+            began = time.perf_counter()
+            self.write(groups)
+            synced_s = time.perf_counter() - began
+            reach("commit.written")
+            self._store.work.commit(self._epoch, [group.commit for group in groups], now=now, lease_s=lease_s)
+            reach("commit.counted")
+        seconds = time.perf_counter() - began
+        with self._counting:
+            self.stats.synced(synced_s)
+            self.stats.committed(lines=lines, bytes_=sum(group.size for group in groups), seconds=seconds)
 
     def close(self) -> None:
         """End the threads."""

@@ -22,6 +22,7 @@ from bulkrate.server.openapi import describing
 from bulkrate.server.operations import Call, Form, Json, Operation
 from bulkrate.server.query import read_query
 from bulkrate.server.table import OPERATIONS
+from bulkrate.server.tracing import TraceRequests, batch_in, learn_batch, learn_route
 from bulkrate.wire.base import encode
 
 if TYPE_CHECKING:
@@ -39,27 +40,30 @@ def create_app(engine: Engine) -> ASGIApp:
         *_routes(engine, [operation for operation in operations if operation.open], prefix=""),
         *(route for prefix in PREFIXES for route in _routes(engine, kept, prefix=prefix)),
     ]
-    return StampHeaders(AnswerErrors(Router(routes, redirect_slashes=False, default=not_found)))
+    router = Router(routes, redirect_slashes=False, default=not_found)
+    return StampHeaders(TraceRequests(AnswerErrors(router)))
 
 
 def _routes(engine: Engine, operations: Iterable[Operation], *, prefix: str) -> list[Route]:
     by_path: dict[str, list[Operation]] = {}
     for operation in operations:
         by_path.setdefault(prefix + operation.path, []).append(operation)
-    return [Route(path, _Address(engine, found)) for path, found in by_path.items()]
+    return [Route(path, _Address(engine, path, found)) for path, found in by_path.items()]
 
 
 class _Address:
     """One path: finds the operation for the method, and answers."""
 
-    def __init__(self, engine: Engine, operations: Iterable[Operation]) -> None:
+    def __init__(self, engine: Engine, path: str, operations: Iterable[Operation]) -> None:
         self.engine = engine
+        self.path = path
         self.by_method: dict[str, Operation] = {operation.method: operation for operation in operations}
         self.allow = ", ".join([*self.by_method, *(("HEAD",) if "GET" in self.by_method else ())])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         operation = self.by_method.get(method)
+        learn_route(scope, self.path, traced=operation is None or not operation.open)
         if operation is None:
             answer = self._refuse(scope)
         else:
@@ -84,6 +88,7 @@ class _Address:
         answer = await operation.handler(call)
         if isinstance(answer, Response):
             return answer
+        learn_batch(request.scope, batch_in(answer))
         return Response(encode(answer), media_type="application/json")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect
@@ -17,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bulkrate.errors import (
     BlobError,
-    BulkrateError,
     Conflict,
     NoSpace,
     NotFound,
@@ -26,10 +24,9 @@ from bulkrate.errors import (
     Unavailable,
 )
 from bulkrate.server.headers import REQUEST_ID
+from bulkrate.telemetry import log_event
 from bulkrate.wire.base import encode
 from bulkrate.wire.errors import ErrorBody, ErrorDetail, error_body
-
-logger = logging.getLogger(__name__)
 
 # SDKs obey 1..120 s; five is long enough for a restart or a log that is being flushed.
 RETRY_AFTER_S = 5
@@ -99,15 +96,13 @@ async def not_found(scope: Scope, _: Receive, send: Send) -> None:
 
 def log_failure(scope: Scope, failure: BaseException) -> None:
     """Log what failed and where, with the text only of our own errors."""
-    text = str(failure) if isinstance(failure, BulkrateError) else getattr(failure, "strerror", None)
-    logger.error(
-        "%s %s failed (%s): %s%s\n%s",
-        scope["method"],
-        scope["path"][:256],
-        scope.get(REQUEST_ID, "no request id"),
-        _lineage(failure),
-        f": {text}" if text else "",
-        "".join(traceback.format_tb(failure.__traceback__)).rstrip(),
+    log_event(
+        logging.ERROR,
+        "request_failed",
+        method=scope["method"],
+        path=scope["path"][:256],
+        request_id=scope.get(REQUEST_ID),
+        error=failure,
     )
 
 
@@ -118,14 +113,6 @@ def _retry_headers(refused: RequestRefused) -> dict[str, str]:
         # Every SDK repeats these unless told not to.
         return {"x-should-retry": "true" if refused.retry else "false"}
     return {}
-
-
-def _lineage(failure: BaseException) -> str:
-    names = [type(failure).__name__]
-    while (cause := failure.__cause__ or failure.__context__) is not None and len(names) < 5:
-        names.append(type(cause).__name__)
-        failure = cause
-    return " from ".join(names)
 
 
 def _in_trouble(trouble: StoreError | BlobError) -> Unavailable:

@@ -20,6 +20,7 @@ from bulkrate.engine.points import reach
 from bulkrate.engine.upstreams import catalogues_of
 from bulkrate.errors import BlobMissing
 from bulkrate.store.records import BatchCommit, BatchRecord, FileRecord, LogEnds
+from bulkrate.telemetry import traces
 from bulkrate.wire.batches import BatchFault
 
 # Faults that a list of batches tells of each; `GET /v1/batches/{id}` tells of all.
@@ -127,6 +128,7 @@ class Admitter:
             now=context.now(),
             event_id=new_id("evt_"),
         )
+        traces.ended(batch.id, status="failed", created_at=batch.created_at, now=context.clock(), lines=0)
 
     def _answered_in_family(self, batch: BatchRecord) -> LineSet:
         """The lines that an earlier batch of the family answered: a retry never sends those again.

@@ -19,7 +19,7 @@ from bulkrate.engine.loops.notify import Notifier
 from bulkrate.engine.loops.sweep import Sweeper
 from bulkrate.errors import BlobError, Fenced, StoreError
 from bulkrate.store.records import BatchRecord
-from bulkrate.telemetry import log_event, logger
+from bulkrate.telemetry import log_event, traces
 
 ROLE = "clerk"
 # Batches read side by side; each holds a slice of its file, one line and its bit fields (40 MB at ten million
@@ -104,8 +104,9 @@ class Clerk:
 
     async def _read(self, batch: BatchRecord, waiter: Waiter) -> None:
         try:
-            async with self._watched(batch.id):
-                await self._admitter.admit(batch)
+            with traces.step("admit", batch.id):
+                async with self._watched(batch.id):
+                    await self._admitter.admit(batch)
         except _FailedForNowError:
             if self._trips[batch.id] < _TRIPS_MAX:
                 return
@@ -121,8 +122,9 @@ class Clerk:
     async def _close(self, batch: BatchRecord, waiter: Waiter) -> None:
         full = len(self._closing) >= _CLOSED_AT_ONCE
         try:
-            async with self._watched(batch.id):
-                await self._finisher.close(batch)
+            with traces.step("finish", batch.id):
+                async with self._watched(batch.id):
+                    await self._finisher.close(batch)
         except _FailedForNowError:
             return
         finally:
@@ -186,7 +188,7 @@ class Clerk:
             raise _FailedForNowError from error
         except Exception as bug:
             # One batch that trips us must not take all others down with it, again and again.
-            logger.exception("clerk_tripped what=%s", what)
+            log_event(logging.ERROR, "clerk_tripped", what=what, error=bug)
             self._trips[what] += 1
             await self._fails(what, f"{type(bug).__name__} at {what}")
             raise _FailedForNowError from bug

@@ -22,7 +22,7 @@ from bulkrate.engine.points import reach
 from bulkrate.engine.retention import expiry
 from bulkrate.errors import BlobMissing, IllegalTransition
 from bulkrate.store.records import BatchRecord, Extent, FileRecord, ShardNews, ShardRecord
-from bulkrate.telemetry import log_event
+from bulkrate.telemetry import log_event, traces
 from bulkrate.wire.lines import failure_line, line_id
 
 # Lines told of in one commit.
@@ -94,6 +94,13 @@ class Finisher:
                 total=counted.total,
                 completed=counted.completed,
                 failed=counted.failed,
+            )
+            traces.ended(
+                batch.id,
+                status=status,
+                created_at=batch.created_at,
+                now=context.clock(),
+                lines=counted.total,
             )
 
     async def _tell_who_never_ran(self, batch: BatchRecord, shards: list[ShardRecord]) -> None:

@@ -27,7 +27,7 @@ from bulkrate.engine.board import Board
 from bulkrate.engine.context import ROLES, Context, close_context, open_context
 from bulkrate.engine.loops import clerk, send
 from bulkrate.errors import Fenced
-from bulkrate.telemetry import log_event, log_to_stderr
+from bulkrate.telemetry import log_event, log_to_stderr, traces
 
 #: The process found that it was declared dead; its successor is at work already.
 EXIT_FENCED = 75
@@ -38,7 +38,8 @@ def main(role: str, descriptors: str, lifeline: BinaryIO) -> int:
     settings = msgspec.json.decode(lifeline.readline(), type=Settings)
     threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    log_to_stderr(role)
+    log_to_stderr(role, settings.log_format)
+    traces.start(role, settings.traces.endpoint, settings.traces.attempts_share)
     _allow_many_files()
     *pipes, board = (int(fd) for fd in descriptors.split(","))
     context = open_context(settings, bells=Bells.inherited(tuple(pipes)), board=Board(board, ROLES))
@@ -48,6 +49,7 @@ def main(role: str, descriptors: str, lifeline: BinaryIO) -> int:
         log_event(logging.ERROR, "worker_fenced", reason=str(fenced.exceptions[0]))
         os._exit(EXIT_FENCED)  # what is still in flight must not be waited for: it counts for nothing
     close_context(context)
+    traces.stop()
     return 0
 
 

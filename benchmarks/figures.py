@@ -24,5 +24,11 @@ def compare(what: str, measured: float, unit: str, *, peer: str, against: float)
     _say(what, measured, unit, f"{measured / against:5.2f} of {peer} ({against:,.1f} {unit})")
 
 
+def aim(what: str, measured: float, unit: str, *, goal: float) -> None:
+    """A figure that shall be at least so high."""
+    verdict = "reached" if measured >= goal else "NOT reached"
+    _say(what, measured, unit, f"{measured / goal:5.2f} of the goal of {goal:,g} {unit}: {verdict}")
+
+
 def _say(what: str, measured: float, unit: str, ratio: str) -> None:
     print(f"  {what:<38} {measured:>9,.1f} {unit:<7}  {ratio}", flush=True)

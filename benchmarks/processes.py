@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import shutil
@@ -29,7 +30,7 @@ daemon off;
 master_process off;
 pid {folder}/nginx.pid;
 error_log {folder}/nginx.log error;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 8192; }}
 http {{
     access_log off;
     default_type application/json;
@@ -46,7 +47,8 @@ http {{
     }}
 }}
 """
-_ANSWER = (
+#: A short chat answer, the same for every request.
+ANSWER = (
     '{"id":"chatcmpl-fixed","object":"chat.completion","created":1760000000,"model":"bench","choices":[{"index":0,'
     '"message":{"role":"assistant","content":"A fixed answer, always the same, made by no model at all.",'
     '"refusal":null},"logprobs":null,"finish_reason":"stop"}],'
@@ -108,10 +110,34 @@ def upstream(kind: str | None = None) -> Iterator[str]:
 
 
 @contextmanager
-def server(data: Path, *upstreams: str) -> Iterator[Server]:
-    """A server of its own, with every setting as it comes."""
-    with running(Server(data, *upstreams)) as process:
+def server(data: Path, *upstreams: str, max_in_flight: int | None = None) -> Iterator[Server]:
+    """A server of its own, with every setting as it comes but for `max_in_flight`, if given."""
+    if max_in_flight is None:
+        process = Server(data, *upstreams)
+    else:
+        config = data.with_name(f"{data.name}.toml")
+        tables = (
+            f"[upstreams.u{number}]\nurl = {json.dumps(url)}\nmax_in_flight = {max_in_flight}\n"
+            for number, url in enumerate(upstreams)
+        )
+        config.write_text("".join(tables), encoding="utf-8")
+        process = Server(data, flags=("--config", str(config)))
+    with running(process):
         yield process
+
+
+def roles_of(server: Server) -> dict[str, int]:
+    """The process ids of a server's three processes, by role, once all have started."""
+    for role in ("clerk", "sender"):
+        server.wait_for_log(f"process_started role={role} ")
+    return {"server": server.popen.pid, "clerk": server.child("clerk"), "sender": server.child("sender")}
+
+
+def cpu_s(pid: int, *, thread: int | None = None) -> float:
+    """Processor seconds that a process, or one thread of it, has used so far; those in the kernel count."""
+    place = Path(f"/proc/{pid}" if thread is None else f"/proc/{pid}/task/{thread}")
+    fields = (place / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def add_upstream_option(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +152,7 @@ def _nginx() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="bulkrate-nginx-") as place:
         port = _free_port()
         config = Path(place, "nginx.conf")
-        config.write_text(_NGINX_CONFIG.format(folder=place, port=port, answer=_ANSWER), encoding="ascii")
+        config.write_text(_NGINX_CONFIG.format(folder=place, port=port, answer=ANSWER), encoding="ascii")
         process = subprocess.Popen(
             ["nginx", "-c", str(config), "-p", place], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )

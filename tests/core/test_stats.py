@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkrate.core.stats import (
+    IDLE,
     LATENCY_BOUNDS_S,
+    NOTHING,
     CommitSnapshot,
     CommitStats,
     Histogram,
@@ -16,6 +18,7 @@ from bulkrate.core.stats import (
     UpstreamSnapshot,
     UpstreamStats,
     added,
+    at_rest,
     merged,
     quantile,
     since,
@@ -124,3 +127,12 @@ def test_an_upstream_of_several_processes_is_one_and_tells_what_is_wrong():
     assert (one.state, one.reason) == ("out", "refused the connection")
     assert one.attempts == {"answered": 1, "connection_lost": 1}
     assert one.latency.count == 1
+
+
+def test_an_upstream_that_moved_to_another_process_is_told_as_that_one_drives_it():
+    stats = UpstreamStats()
+    stats.answered(0.5, Usage(1, 1, 1, 1, 2))
+    one = merged([at_rest(shown(stats, state="out", reason="gone")), shown(UpstreamStats(), window=8)])
+    assert (one.state, one.reason, one.window, one.in_flight) == ("ok", None, 8, 1)
+    assert one.attempts == {"answered": 1}
+    assert merged([NOTHING, NOTHING]).state == IDLE

@@ -198,23 +198,39 @@ class CommitStats:
 
 
 class ProcessSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """One process: since when it runs (Unix seconds), what it has used, and its numbers."""
+    """One process: since when it runs and when it told this (Unix seconds), what it used, and its numbers.
+
+    `cpu_s` is of all processes that had its role; `memory_bytes` is 0 where it cannot be known.
+    """
 
     pid: int
     started_at: float
+    told_at: float
     cpu_s: float = 0.0
     memory_bytes: int = 0
     upstreams: dict[str, UpstreamSnapshot] = {}
     commits: CommitSnapshot | None = None
 
 
+#: The state and mode of an upstream that a process does not drive, or does not drive any more.
+IDLE = "idle"
+NOTHING = UpstreamStats().snapshot(in_flight=0, window=0, mode=IDLE, state=IDLE, reason=None, waiting=0)
+
+
+def at_rest(snapshot: UpstreamSnapshot) -> UpstreamSnapshot:
+    """What was counted at an upstream that is not driven any more."""
+    return msgspec.structs.replace(
+        snapshot, in_flight=0, window=0, mode=IDLE, state=IDLE, reason=None, waiting=0
+    )
+
+
 def merged(parts: Sequence[UpstreamSnapshot]) -> UpstreamSnapshot:
-    """One upstream that several processes drive, as one; `parts` has at least one of them.
+    """One upstream that several processes drive, or drove, as one; `parts` has at least one of them.
 
     Numbers add up. State, reason and mode are of the one that is worst off: what stops some of the lines is
     what one wants to see.
     """
-    worst = max(parts, key=lambda part: (part.reason is not None, part.state != "ok", part.window))
+    worst = max(parts, key=lambda part: (part.state not in {IDLE, "ok"}, part.state != IDLE, part.window))
     attempts: dict[str, int] = {}
     for part in parts:
         for outcome, count in part.attempts.items():
@@ -233,6 +249,20 @@ def merged(parts: Sequence[UpstreamSnapshot]) -> UpstreamSnapshot:
         cached_tokens=sum(part.cached_tokens for part in parts),
         output_tokens=sum(part.output_tokens for part in parts),
         reasoning_tokens=sum(part.reasoning_tokens for part in parts),
+    )
+
+
+def commits_of(parts: Sequence[CommitSnapshot]) -> CommitSnapshot:
+    """The commits of several processes as one's."""
+    if not parts:
+        return CommitStats().snapshot(queued=0)
+    return CommitSnapshot(
+        commits=sum(part.commits for part in parts),
+        lines=sum(part.lines for part in parts),
+        bytes=sum(part.bytes for part in parts),
+        seconds=added(part.seconds for part in parts),
+        fsync=added(part.fsync for part in parts),
+        queued=sum(part.queued for part in parts),
     )
 
 

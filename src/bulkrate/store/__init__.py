@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bulkrate.store.batches import BatchStore
+from bulkrate.store.census import Census
 from bulkrate.store.database import Database
 from bulkrate.store.files import FileStore, UploadStore
 from bulkrate.store.keys import KeyStore
@@ -27,6 +28,7 @@ class Store:
         self.uploads = UploadStore(self._database)
         self.batches = BatchStore(self._database)
         self.work = WorkStore(self._database)
+        self.census = Census(self._database)
         self.upstreams = UpstreamStore(self._database)
         self.keys = KeyStore(self._database)
         self.webhooks = WebhookStore(self._database)

@@ -273,7 +273,7 @@ def measure_together(costs: Costs, shard: Shard, url: str) -> None:
         return took
 
     here, _ = costs.best(lambda: uvloop.run(once()))
-    costs.loop["all at once: what they cost each other"] = here - sum(costs.loop.values())
+    costs.loop["all at once: caches, threads, a shared core"] = here - sum(costs.loop.values())
 
 
 async def dispatched(url: str, load: Any, over: asyncio.Event) -> tuple[float, float]:

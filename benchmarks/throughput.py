@@ -102,7 +102,7 @@ def tell_all(
     if machine:
         compare("batch", ours, "lines/s", peer="the machine's limit", against=median(machine))
     compare("batch", ours, "lines/s", peer="the bare client", against=client)
-    aim("batch, of the bare client", ours / client, "", goal=OF_THE_BARE_CLIENT_MIN)
+    aim("batch, of the bare client", ours / client * 100, "%", goal=OF_THE_BARE_CLIENT_MIN * 100)
     used = {role: median(seconds) for role, seconds in cpu.items()}
     used["bare client"] = median(driven.cpu_s_per_1000 for driven in bare)
     told = ", ".join(f"{role} {seconds:.3f}" for role, seconds in used.items())

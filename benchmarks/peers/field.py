@@ -50,12 +50,4 @@ FIELD = (
         5_000,
         "AsyncOpenAI behind a semaphore; answers in memory",
     ),
-    Peer(
-        "curator",
-        "bespokelabs-curator",
-        "0.1.31",
-        "curator_online.py",
-        2_000,
-        "curator.LLM in online mode, limits far away; answers in its cache on the disk",
-    ),
 )

@@ -89,6 +89,8 @@ def test_a_retry_after_does_not_let_a_line_be_tried_for_ever(server: Server, jou
     [
         ("drop", "connection_lost"),
         ("truncate", "connection_lost"),
+        ("reset", "connection_lost"),
+        ("slow=5000", "request_timeout"),
         ("garbage", "invalid_answer"),
         ("sleep_ms=5000", "request_timeout"),
     ],
@@ -100,7 +102,9 @@ def test_a_line_that_never_gets_a_whole_answer_is_given_up_with_a_code(
     assert (outcome.answered, outcome.calls, outcome.status, outcome.code) == (False, ATTEMPTS, None, code)
 
 
-@pytest.mark.parametrize("failure", ["status=500", "drop", "truncate", "garbage", "html=502", "status=425"])
+@pytest.mark.parametrize(
+    "failure", ["status=500", "drop", "truncate", "reset", "slow=5000", "garbage", "html=502", "status=425"]
+)
 def test_a_failure_that_passes_costs_a_line_nothing(failure: str, server: Server, journal: Journal) -> None:
     outcome = Outcome(server, journal, f"[[sandbox:fail_first=2,{failure}]]")
     assert (outcome.answered, outcome.calls, outcome.status) == (True, 3, 200)

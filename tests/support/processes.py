@@ -23,6 +23,7 @@ from openai import OpenAI
 
 START_S_MAX = 30.0
 END_S_MAX = 60.0
+_WORKER_STARTED = re.compile(r"process_started role=(\S+) pid=(\d+)")
 _ADDRESS = re.compile(r"(?:serves|listening on) http://127\.0\.0\.1:(\d+)")
 
 
@@ -115,6 +116,15 @@ class Server(Process):
         """The process id of the latest clerk or sender."""
         lines = [line for line in self.log if f"process_started role={role} " in line]
         return int(lines[-1].rpartition("pid=")[2])
+
+    def workers(self) -> dict[str, int]:
+        """The process id of the latest life of each process beside the server."""
+        started = (_WORKER_STARTED.search(line) for line in self.log)
+        return {found[1]: int(found[2]) for found in started if found}
+
+    def senders(self) -> dict[str, int]:
+        """The same for the senders alone."""
+        return {role: pid for role, pid in self.workers().items() if role.startswith("sender")}
 
     def get(self, path: str) -> Any:
         """A GET without the SDK; its JSON, whatever the status."""

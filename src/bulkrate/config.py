@@ -8,6 +8,7 @@ where to find it. Nothing else in the package reads the environment or a configu
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,6 +77,11 @@ class Upstream(Section, frozen=True, kw_only=True):
     `models` lists what it serves; left out, its own `/models` is asked, and a server without one is taken to
     serve any model. Shell patterns (`qwen*`) are allowed. `aliases` maps the name in a line to the name sent.
     `weight` decides who is offered a line first when several upstreams of one model are free.
+    `max_in_flight` is how many attempts may be under way at once; left out, it is found. `target_running` is
+    how many requests shall run there in all, others' included, for an upstream with a metrics page that we
+    share with people who wait for an answer; the page is looked for beside the URL, or at `metrics_url`.
+    `set_fields` are put into every request body and `drop_fields` taken out of it, for hints such as a
+    priority. `ca_file` is a certificate authority in PEM to trust beside the usual ones.
     """
 
     url: str
@@ -85,8 +91,12 @@ class Upstream(Section, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     timeout_s: Seconds = 600.0
     connect_timeout_s: Seconds = 10.0
-    #: vLLM's own default batch; fewer leaves a GPU idle, more only queues.
-    max_in_flight: Count = 256
+    max_in_flight: Count | None = None
+    target_running: Count | None = None
+    metrics_url: str | None = None
+    set_fields: dict[str, Any] = {}
+    drop_fields: list[str] = []
+    ca_file: str | None = None
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 1.0
 
 
@@ -109,6 +119,8 @@ class Settings(Section, frozen=True, kw_only=True):
     #: 0 takes any free one.
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8080
     data: str = "bulkrate-data"
+    #: Processes that send lines; None is one per core. There are never more than upstreams.
+    workers: Count | None = None
     log_format: LogFormat = "text"
     #: What `GET /metrics` asks for; without it, it answers everyone who can connect.
     metrics_key: str | None = None
@@ -117,6 +129,12 @@ class Settings(Section, frozen=True, kw_only=True):
     timing: Timing = Timing()
     traces: Traces = Traces()
     upstreams: dict[str, Upstream] = {}
+
+    @property
+    def senders(self) -> int:
+        """How many processes send lines."""
+        wanted = self.workers or _cores()
+        return max(1, min(wanted, len(self.upstreams)))
 
 
 def load(
@@ -226,6 +244,14 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
             into[key] = dict(value) if isinstance(value, dict) else value
 
 
+def _cores() -> int:
+    """How many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system can say
+        return os.cpu_count() or 1
+
+
 def _check(settings: Settings) -> None:
     if (endpoint := settings.traces.endpoint) and not endpoint.startswith(("http://", "https://")):
         raise ConfigError(
@@ -235,6 +261,14 @@ def _check(settings: Settings) -> None:
         if not upstream.url.startswith(("http://", "https://")):
             raise ConfigError(
                 f"upstreams.{name}.url is {upstream.url!r}; give the whole address, as http://localhost:8000/v1"
+            )
+        if upstream.ca_file is not None and not os.access(upstream.ca_file, os.R_OK):
+            raise ConfigError(f"upstreams.{name}.ca_file is {upstream.ca_file}, which cannot be read")
+        fixed = {"model", "stream"} & {*upstream.set_fields, *upstream.drop_fields}
+        if fixed:
+            raise ConfigError(
+                f"upstreams.{name}: {fixed.pop()!r} is not for set_fields or drop_fields; "
+                "use aliases for the model, and write streams out of the input"
             )
 
 

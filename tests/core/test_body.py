@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkrate.core.body import on_one_line, with_model
+from bulkrate.core.body import edited, on_one_line
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.recursive(
@@ -39,7 +39,7 @@ def test_a_body_on_one_line_already_is_not_even_copied():
 def test_another_model_leaves_every_other_value_its_bytes(rest, model, layout):
     fields = rest | {"model": "old", "last": 1}
     body = json.dumps(fields, **layout).encode()
-    changed = with_model(body, model)
+    changed = edited(body, put={"model": model})
     before, after = (msgspec.json.decode(data, type=dict[str, msgspec.Raw]) for data in (body, changed))
     assert list(after) == list(before)
     assert {key: bytes(raw) for key, raw in after.items() if key != "model"} == {
@@ -57,4 +57,10 @@ def test_another_model_leaves_every_other_value_its_bytes(rest, model, layout):
     ],
 )
 def test_numbers_and_escapes_keep_their_spelling(body, changed):
-    assert with_model(body, "b") == changed
+    assert edited(body, put={"model": "b"}) == changed
+
+
+def test_fields_are_put_in_and_taken_out_and_the_others_stay():
+    body = b'{"model":"a","priority":9,"seed":1.50e1,"user":"me"}'
+    changed = edited(body, put={"priority": -1, "service_tier": "flex"}, drop=["user", "absent"])
+    assert changed == b'{"model":"a","priority":-1,"seed":1.50e1,"service_tier":"flex"}'

@@ -1,16 +1,27 @@
-"""The one change that is ever made to a request body: the name of its model, where an alias says so."""
+"""The changes that are ever made to a request body: the name of its model, where an alias says so, and the
+fields that an upstream's settings put in or take out.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import msgspec
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def with_model(body: bytes, model: str) -> bytes:
-    """`body` with another `model`; every other value keeps its bytes, and the keys their order."""
+def edited(body: bytes, *, put: Mapping[str, Any], drop: Collection[str] = ()) -> bytes:
+    """`body` with the fields of `put` and without those of `drop`.
+
+    Every other value keeps its bytes, and the keys their order.
+    """
     fields = _fields.decode(body)
-    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    for name in drop:
+        fields.pop(name, None)
+    for name, value in put.items():
+        fields[name] = msgspec.Raw(msgspec.json.encode(value))
     return msgspec.json.encode(fields)
 
 

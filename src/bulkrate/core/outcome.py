@@ -7,6 +7,7 @@ from enum import Enum
 
 import msgspec
 
+from bulkrate.providers.ratelimits import RateLimits
 from bulkrate.providers.usage import NO_USAGE, Usage
 
 
@@ -53,12 +54,15 @@ class Failure(Enum):
 # Structs of msgspec and not dataclasses: one of each is made per line, and a frozen dataclass takes five
 # times as long to make.
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What the upstream sent: body bytes as they came. `retry_after_s` is None when it gave no hint."""
+    """What the upstream sent: body bytes as they came. `retry_after_s` is None when it gave no hint, `limits`
+    when it told of no quotas.
+    """
 
     status: int
     body: bytes
     request_id: str | None = None
     retry_after_s: float | None = None
+    limits: RateLimits | None = None
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):

@@ -113,6 +113,13 @@ class Quarantine(Generic[L]):
         if self._accused is not None and unwanted(self._accused):
             self._accused, self._control_wanted = None, False
 
+    def release(self) -> list[L]:
+        """Give away every suspect that is not in flight: somebody else tests them."""
+        released = [line for group in self._groups for line in group]
+        self._groups = [[]] if self._in_flight else []
+        self._accused, self._control_wanted = None, False
+        return released
+
     def died(self) -> None:
         """The upstream died while suspects, or the control, were in flight."""
         if self._control_in_flight:
@@ -139,10 +146,8 @@ class Quarantine(Generic[L]):
 
     def _end(self) -> None:
         """Nobody is guilty."""
-        cleared = [line for group in self._groups for line in group]
-        self._groups, self._accused = [], None
-        self._control_wanted = self._control_in_flight = False
-        for line in cleared:
+        self._control_in_flight = False
+        for line in self.release():
             self._clear(line)
 
 

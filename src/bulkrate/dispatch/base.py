@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Protocol
 
 from bulkrate.core.outcome import Outcome
@@ -10,7 +11,7 @@ from bulkrate.core.outcome import Outcome
 class Work:
     """One line under way. `line` and `custom_id` mean something to its load alone."""
 
-    __slots__ = ("attempts", "custom_id", "line", "tries")
+    __slots__ = ("attempts", "custom_id", "fell_at", "hedge", "line", "reserved", "sent_at", "task", "tries")
 
     def __init__(self, line: Any) -> None:
         self.line = line
@@ -18,6 +19,15 @@ class Work:
         #: How often it was sent, and how many of those count against it.
         self.tries = 0
         self.attempts = 0
+        #: While it is in flight: since when (the event loop's time), in whose hands, and with how many tokens
+        #: of a quota set aside for it.
+        self.sent_at = 0.0
+        self.task: asyncio.Task[None] | None = None
+        self.reserved = 0
+        #: When an attempt at it last ended as when an upstream dies.
+        self.fell_at = float("-inf")
+        #: What another upstream answered first, if it was sent to a second one.
+        self.hedge: Outcome | None = None
 
 
 class Load(Protocol):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 from pyreqwest.client import Client as HttpClient
@@ -15,8 +17,17 @@ from pyreqwest.response import Response
 from bulkrate import __version__
 from bulkrate.config import Upstream
 from bulkrate.core.outcome import Answer, Failed, Failure
+from bulkrate.providers.engines import EngineLoad, read_load
+from bulkrate.providers.ratelimits import RateLimits, read_limits
 
 _PROBE_TIMEOUT_S = 5.0
+# A load that is told later than this is of the past.
+_METRICS_TIMEOUT_S = 2.0
+# Hosted APIs tell their quotas with every answer, and most servers never do: after so many answers without,
+# only one in a hundred is looked at.
+_WITHOUT_LIMITS_MAX = 20
+# Connections that are kept while idle, where no `max_in_flight` says how many there will be.
+_IDLE_MAX = 8_192
 # The server's own code says this, so it is there; a gateway says 502 to 504 of a server that is not.
 _LIST_IS_BROKEN = {500, 501}
 
@@ -34,6 +45,8 @@ class Client:
 
     def __init__(self, upstream: Upstream, *, answer_bytes_max: int) -> None:
         self._url = upstream.url
+        self._metrics_url = upstream.metrics_url or _beside(upstream.url, "/metrics")
+        self._without_limits = 0
         self._timeout_s = upstream.timeout_s
         self._needs_list = upstream.models is None
         self._answer_bytes_max = answer_bytes_max
@@ -49,11 +62,13 @@ class Client:
         try:
             async with request as response:
                 content = await self._read(response)
+                status = response.status
                 return Answer(
-                    response.status,
+                    status,
                     content,
                     response.get_header("x-request-id"),
-                    _retry_after_s(response) if response.status >= 400 else None,
+                    _retry_after_s(response) if status >= 400 else None,
+                    self._limits_in(response, status),
                 )
         except PyreqwestError as cause:
             raise AttemptError(self._translate(cause, self._timeout_s)) from cause
@@ -86,6 +101,24 @@ class Client:
             detail = f"the API is at {self._url}/v1; put the /v1 into the URL"
             raise AttemptError(Failed(Failure.UNREACHABLE, detail))
         return _model_ids(content) if response.status == 200 else None
+
+    async def load(self) -> EngineLoad | None:
+        """What the upstream's engine says about its load; None when it says nothing that we understand."""
+        request = self._http.get(self._metrics_url).timeout(timedelta(seconds=_METRICS_TIMEOUT_S))
+        try:
+            response = await request.build().send()
+            return read_load(bytes(await response.bytes())) if response.status == 200 else None
+        except PyreqwestError:
+            return None
+
+    def _limits_in(self, response: Response, status: int) -> RateLimits | None:
+        self._without_limits += 1
+        if self._without_limits > _WITHOUT_LIMITS_MAX and status != 429 and self._without_limits % 100:
+            return None
+        limits = read_limits(response.get_header)
+        if limits is not None:
+            self._without_limits = 0
+        return limits
 
     async def _lacks_v1(self) -> bool:
         """Whether the URL is the server's, and not its API's: a mistake that everybody makes once."""
@@ -141,18 +174,25 @@ def _build(upstream: Upstream) -> HttpClient:
     if upstream.key is not None:
         headers["authorization"] = f"Bearer {upstream.key}"
     headers |= upstream.headers
+    builder = ClientBuilder()
+    if upstream.ca_file is not None:
+        builder = builder.add_root_certificate_pem(Path(upstream.ca_file).read_bytes())
     return (
-        ClientBuilder()
-        .default_headers(headers)
+        builder.default_headers(headers)
         .timeout(timedelta(seconds=upstream.timeout_s))
         .connect_timeout(timedelta(seconds=upstream.connect_timeout_s))
-        .pool_max_idle_per_host(upstream.max_in_flight)
+        .pool_max_idle_per_host(upstream.max_in_flight or _IDLE_MAX)
         # A server that closes idle connections does so after 5 s or more; ours go first, and no POST runs
         # into a closed one.
         .pool_idle_timeout(timedelta(seconds=4))
         .follow_redirects(False)
         .build()
     )
+
+
+def _beside(url: str, path: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def _retry_after_s(response: Response) -> float | None:

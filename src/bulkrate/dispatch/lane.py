@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 
 from bulkrate.core.outcome import Outcome
@@ -21,8 +20,8 @@ class Lane:
         self.in_flight = 0
         self.closed = False
         self.abandoned = False
-        #: Who is waiting for an upstream's answer to a line.
-        self.attempts: set[asyncio.Task[None]] = set()
+        #: The lines in flight.
+        self.flying: set[Work] = set()
         self._again: deque[Work] = deque()
         self._waiting = 0
         self._reason = ""
@@ -43,10 +42,20 @@ class Lane:
             return False
         return self.closed or not (self._again or self._look_ahead() is not None)
 
-    def take(self) -> Work:
-        """The next line; only when `ready`."""
+    @property
+    def retries(self) -> bool:
+        """Whether a line can be taken that was sent before."""
+        return bool(self._again)
+
+    @property
+    def spent(self) -> bool:
+        """Whether all that is left is in flight: the end of the load hangs by that."""
+        return not (self._waiting or self._again) and self._look_ahead() is None
+
+    def take(self, *, retries_first: bool = True) -> Work:
+        """The next line; only when `ready`. A retry, or if there is one a fresh line before it."""
         self.in_flight += 1
-        if self._again:
+        if self._again and (retries_first or self._look_ahead() is None):
             return self._again.popleft()
         work, self._ahead = self._look_ahead(), None
         assert work is not None  # noqa: S101  # `ready` was asked
@@ -73,10 +82,23 @@ class Lane:
         self._waiting += 1
         self._reason = reason
 
+    def recall(self) -> None:
+        """A line that waits is in flight again."""
+        self._waiting -= 1
+        self.in_flight += 1
+
+    def forget(self) -> None:
+        """A line that waits is wanted no more."""
+        self._waiting -= 1
+
     def put_by(self, work: Work) -> None:
         """A line has waited long enough."""
         self._waiting -= 1
         self._again.append(work)
+
+    def refill(self) -> None:
+        """The load has lines again."""
+        self._drained = False
 
     def close(self) -> None:
         """Send nothing more. Lines in flight may still land; the others never ran."""
@@ -87,8 +109,9 @@ class Lane:
         """Break off what is in flight: nobody wants it any more, and an upstream has better things to do."""
         self.close()
         self.abandoned = True
-        for task in self.attempts:
-            task.cancel()
+        for work in self.flying:
+            if work.task is not None:
+                work.task.cancel()
 
     def _look_ahead(self) -> Work | None:
         if self._ahead is None and not self._drained and self._waiting < _RETRIES_MAX:

@@ -37,7 +37,7 @@ def compare_all(folder: Path, url: str, names: Sequence[str] = ()) -> None:
                 print(f"skipped   {peer.name}: {why}", flush=True)
                 continue
             ours = our_rate(server.port, path, peer.lines)
-            print(f"{peer.name:<9} {peer.version}, {peer.lines:,} lines: {peer.does}")
+            print(f"{peer.name} {peer.version}, {peer.lines:,} lines: {peer.does}")
             compare("bulkrate, as many lines", ours, "lines/s", peer=peer.name, against=theirs)
 
 

@@ -50,4 +50,12 @@ FIELD = (
         5_000,
         "AsyncOpenAI behind a semaphore; answers in memory",
     ),
+    Peer(
+        "openai-aiohttp",
+        "openai[aiohttp]",
+        "3.51.0",
+        "openai_async.py",
+        5_000,
+        "the same with its aiohttp transport",
+    ),
 )

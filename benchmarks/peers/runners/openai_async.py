@@ -1,6 +1,8 @@
 """The official SDK's asynchronous client, so many requests at a time. Run in the peer's environment.
 
-python openai_async.py URL INPUT IN_FLIGHT
+With its aiohttp transport where that is installed, which its documentation has for many requests at once.
+
+    python openai_async.py URL INPUT IN_FLIGHT
 """
 
 import asyncio
@@ -9,13 +11,20 @@ import sys
 import time
 from pathlib import Path
 
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAioHttpClient, DefaultAsyncHttpxClient
+
+try:
+    import aiohttp  # noqa: F401  # whether the extra is installed
+except ImportError:
+    transport = DefaultAsyncHttpxClient
+else:
+    transport = DefaultAioHttpClient
 
 
 async def main(url: str, bodies: list[dict], in_flight: int) -> None:
     room = asyncio.Semaphore(in_flight)
 
-    async with AsyncOpenAI(base_url=url, api_key="any", max_retries=0) as client:
+    async with AsyncOpenAI(base_url=url, api_key="any", max_retries=0, http_client=transport()) as client:
 
         async def ask(body: dict) -> bool:
             async with room:

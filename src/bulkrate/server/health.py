@@ -14,6 +14,7 @@ bulkrate {__version__}: OpenAI's Files, Uploads and Batches API in front of your
   API           /v1   (also /openai/v1 and /openai, for Azure's clients)
   every route   /openapi.json
   health        /health
+  numbers       /metrics
 
 Point any OpenAI SDK here:
 

@@ -5,7 +5,7 @@ The routes, their checks and the OpenAPI document are all made from this table, 
 
 from __future__ import annotations
 
-from bulkrate.server import batches, files, health, models, uploads, webhooks
+from bulkrate.server import batches, files, health, metrics, models, uploads, webhooks
 from bulkrate.server.operations import Form, Json, Operation, Query
 from bulkrate.wire.base import Page
 from bulkrate.wire.batches import Batch, CreateBatch, LinePair, RunAnswers, RunRequests
@@ -323,6 +323,15 @@ OPEN = (
         path="/health",
         summary="Whether the server works; 200 as long as it answers at all.",
         handler=health.health,
+        open=True,
+    ),
+    Operation(
+        method="GET",
+        path="/metrics",
+        summary="Numbers for Prometheus, OpenMetrics or, asked for as `application/json`, for programs.",
+        handler=metrics.metrics,
+        media_type="text/plain",
+        errors=(401,),
         open=True,
     ),
     Operation(

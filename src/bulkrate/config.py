@@ -168,7 +168,7 @@ def load(
     _check(settings)
     return msgspec.structs.replace(
         settings,
-        metrics_key=_revealed_key(settings.metrics_key, "metrics_key", environ),
+        metrics_key=revealed_key(settings.metrics_key, "metrics_key", environ),
         traces=msgspec.structs.replace(settings.traces, endpoint=_traces_endpoint(settings.traces, environ)),
         upstreams={name: _reveal(name, up, environ) for name, up in settings.upstreams.items()},
     )
@@ -274,7 +274,7 @@ def _check(settings: Settings) -> None:
 
 def _reveal(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Upstream:
     """Put the secrets in place of their addresses."""
-    key = _revealed_key(upstream.key, f"upstreams.{name}.key", environ)
+    key = revealed_key(upstream.key, f"upstreams.{name}.key", environ)
     headers = {
         header: _secret(value, f"upstreams.{name}.headers.{header}", environ)
         if value.startswith(("env:", "file:"))
@@ -284,7 +284,8 @@ def _reveal(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Upstre
     return msgspec.structs.replace(upstream, url=upstream.url.rstrip("/"), key=key, headers=headers)
 
 
-def _revealed_key(key: str | None, where: str, environ: Mapping[str, str]) -> str | None:
+def revealed_key(key: str | None, where: str, environ: Mapping[str, str]) -> str | None:
+    """The secret that `env:NAME` or `file:PATH` leads to; `where` is what a `ConfigError` calls it."""
     if key is None:
         return None
     if not key.startswith(("env:", "file:")):

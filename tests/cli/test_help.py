@@ -13,6 +13,7 @@ COMMANDS = (
     ("serve",),
     ("sandbox",),
     ("validate",),
+    ("top",),
     ("keys",),
     ("keys", "create"),
     ("keys", "list"),

@@ -16,6 +16,7 @@ from bulkrate.cli import app
 from bulkrate.core.lifecycle import Status
 from bulkrate.core.outcome import Failure
 from bulkrate.core.retry import Retry
+from bulkrate.server.metrics import FAMILIES
 from bulkrate.server.table import OPERATIONS
 from bulkrate.telemetry import EVENTS
 
@@ -67,6 +68,22 @@ def test_every_operation_is_documented(operation: Any) -> None:
 @pytest.mark.parametrize("event", EVENTS)
 def test_every_log_event_is_documented(event: str) -> None:
     assert f"| `{event}` |" in page("operations.md")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_metric_is_documented(family: str) -> None:
+    kind, about, labels = FAMILIES[family]
+    name = f"{family}_total" if kind == "counter" else family
+    assert f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {about} |" in page(
+        "metrics.md"
+    )
+
+
+def test_every_metric_in_a_query_exists() -> None:
+    suffixes = ("_total", "_bucket", "_sum", "_count", "")
+    told = {f"{family}{suffix}" for family in FAMILIES for suffix in suffixes}
+    asked = set(re.findall(r"\bbulkrate_[a-z_]+", page("metrics.md")))
+    assert asked <= told
 
 
 def test_every_code_of_a_given_up_line_is_documented() -> None:

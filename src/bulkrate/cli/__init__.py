@@ -7,7 +7,7 @@ import sys
 import typer
 
 from bulkrate import __version__
-from bulkrate.cli import keys, sandbox, serve, validate
+from bulkrate.cli import keys, sandbox, serve, top, validate
 from bulkrate.errors import BulkrateError, ConfigError
 
 EXIT_FAILED = 1
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("sandbox")(sandbox.sandbox)
 app.command("validate")(validate.validate)
+app.command("top")(top.top)
 app.add_typer(keys.app, name="keys")
 
 

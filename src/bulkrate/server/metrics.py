@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.responses import Response
 
+from bulkrate.core.numbers import BatchNumbers, Numbers, ProcessNumbers
 from bulkrate.core.stats import HistogramSnapshot, UpstreamSnapshot
-from bulkrate.engine.asks.numbers import BatchNumbers, Numbers, ProcessNumbers
 from bulkrate.errors import Unauthorized
 from bulkrate.server.auth import secret_in
 from bulkrate.server.operations import Call

@@ -12,11 +12,9 @@ import msgspec
 
 from bulkrate import __version__
 from bulkrate.core.lifecycle import Status
+from bulkrate.core.numbers import BatchNumbers, FileNumbers, Numbers, ProcessNumbers
 from bulkrate.core.stats import (
-    COMMIT_BOUNDS_S,
-    LATENCY_BOUNDS_S,
     NOTHING,
-    CommitSnapshot,
     ProcessSnapshot,
     UpstreamSnapshot,
     at_rest,
@@ -35,66 +33,6 @@ _FRESH_S = 1.0
 # Counting files looks at every row of theirs.
 _FILES_FRESH_S = 15.0
 _STILL = Moving()
-
-
-class ProcessNumbers(msgspec.Struct, frozen=True, kw_only=True):
-    """One process. `up` is False when it is gone or silent; `trouble` is why it stands still, if it does."""
-
-    up: bool
-    trouble: str | None = None
-    started_at: float | None = None
-    cpu_s: float = 0.0
-    memory_bytes: int = 0
-
-
-class BatchNumbers(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch that has not ended. Times are seconds; `remaining_s` is None while nothing moves."""
-
-    id: str
-    project: str
-    status: str
-    model: str | None
-    total: int
-    answered: int
-    failed: int
-    in_flight: int
-    pending: int
-    lines_per_s: float
-    age_s: float
-    deadline_s: float
-    remaining_s: float | None
-    waiting: str | None
-
-    @property
-    def slack_s(self) -> float | None:
-        """How long before its deadline it will be done, at its pace of now; negative when too late."""
-        return None if self.remaining_s is None else self.deadline_s - self.remaining_s
-
-
-class FileNumbers(msgspec.Struct, frozen=True, kw_only=True):
-    """Files of one purpose and status."""
-
-    purpose: str
-    status: str
-    count: int
-    bytes: int
-
-
-class Numbers(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. `records_up` is False when the records could not be read; what they say is then missing."""
-
-    version: str
-    at: float
-    latency_bounds_s: tuple[float, ...] = LATENCY_BOUNDS_S
-    commit_bounds_s: tuple[float, ...] = COMMIT_BOUNDS_S
-    processes: dict[str, ProcessNumbers]
-    upstreams: dict[str, UpstreamSnapshot]
-    commits: CommitSnapshot
-    records_up: bool = True
-    batches: list[BatchNumbers] = []
-    batches_by_status: dict[str, int] = {}
-    files: list[FileNumbers] = []
-    free_bytes: int | None = None
 
 
 class NumbersOfAll:

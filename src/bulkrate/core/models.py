@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 ANY = "*"
+
+
+# Names that were looked up are remembered up to so many.
+_FOUND_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +19,22 @@ class Catalogue:
 
     models: tuple[str, ...] | None
     aliases: Mapping[str, str]
+    _found: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
 
     def name_for(self, model: str) -> str | None:
         """What to call `model` at this upstream; None when it does not serve it, or that is not known yet.
 
         A line without a model is served by anyone. Ollama lists `llama3:latest` and takes `llama3`.
         """
+        try:
+            return self._found[model]
+        except KeyError:
+            if len(self._found) >= _FOUND_MAX:
+                self._found.clear()
+            name = self._found[model] = self._look_up(model)
+            return name
+
+    def _look_up(self, model: str) -> str | None:
         if model in self.aliases:
             return self.aliases[model]
         if self.models is None:

@@ -18,7 +18,7 @@ from bulkrate.core.outcome import Answered, Failed, Failure, Outcome, Refused, j
 from bulkrate.core.retry import Budget, Retry, may_try_again, wait_s
 from bulkrate.core.stats import REFUSED, UpstreamSnapshot, UpstreamStats
 from bulkrate.core.turns import Turns
-from bulkrate.dispatch.base import Work
+from bulkrate.dispatch.base import Load, Work
 from bulkrate.dispatch.client import AttemptError, Client
 from bulkrate.dispatch.inquest import Fallen, Inquest, Suspect, fell
 from bulkrate.dispatch.lane import Lane
@@ -104,7 +104,7 @@ class Driver:
         )
         self._inquest = Inquest(
             attempt=self._test,
-            deliver=self._land,
+            deliver=self._tested,
             alive=self._is_alive,
             ready=self._until_ready,
             control=self._control,
@@ -172,7 +172,7 @@ class Driver:
     def pump(self) -> None:
         """Send until the window is full or nothing is ready."""
         self._pumped.set()
-        if self._inquest.suspects and not self._inquest.open and self.health.state is not State.OUT:
+        if self._inquest.pending and not self._inquest.open and self.health.state is not State.OUT:
             self._spawn(self._inquest.run())
         while (taken := self._next()) is not None:
             self._spawn(self._run(*taken))
@@ -218,7 +218,7 @@ class Driver:
         if window is None or self.in_flight >= window.limit or self._stopped or self.held:
             return None
         now = self._loop.time()
-        if self._inquest.suspects or not self._may_send(now):
+        if self._inquest.pending or not self._may_send(now):
             return None
         lane = self._turns.best()
         reserved: int | None = 0
@@ -247,21 +247,31 @@ class Driver:
 
     async def _run(self, lane: Lane, work: Work) -> None:
         """Send one line after another, as long as there is one to send."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
         taken: tuple[Lane, Work] | None = (lane, work)
         while taken is not None:
             lane, work = taken
-            outcome = await self._send(lane, work)
-            await self._land(lane, work, outcome)
+            outcome = await self._send(lane, work, task)
+            if isinstance(outcome, Failed):
+                await self._failed(lane, work, outcome)
+            else:
+                self._land(lane, work, outcome)
             taken = self._next()
             if self.in_flight < self.window_limit:
                 self.pump()
 
-    async def _send(self, lane: Lane, work: Work) -> Outcome | None:
+    async def _send(self, lane: Lane, work: Work, task: asyncio.Task[None]) -> Outcome | None:
         """One attempt, and what it says about the upstream. None when nobody waits for it any more."""
-        task = work.task = cast("asyncio.Task[None]", asyncio.current_task())
+        load = lane.load
+        work.task = task
         lane.flying.add(work)
         try:
-            outcome = await self._attempt(lane, work)
+            answer = await self._client.post(load.endpoint, self._body(load, work))
+            outcome = judge(answer, read_usage)
+        except AttemptError as error:
+            outcome = error.failed
+        except BlobError as error:
+            outcome = Failed(Failure.ERROR, f"the line could not be read: {error}")
         except asyncio.CancelledError:
             if self._stopped or not (lane.abandoned or work.hedge):
                 raise
@@ -273,28 +283,29 @@ class Driver:
             self.in_flight -= 1
             work.task = None
             lane.flying.discard(work)
-        self._account(lane.load.model, work, outcome)
+        if not isinstance(outcome, Answered):
+            outcome = await self._second_look(outcome)
+        self._account(load.model, work, outcome)
         return outcome
 
-    async def _attempt(self, lane: Lane, work: Work) -> Outcome:
-        load = lane.load
-        try:
-            body = load.body(work)
-        except BlobError as error:
-            return Failed(Failure.ERROR, f"the line could not be read: {error}")
+    def _body(self, load: Load, work: Work) -> bytes:
+        body = load.body(work)
         name = self.catalogue.name_for(load.model)
-        if self._edits or (name is not None and name != load.model):
+        if name is not None and name != load.model:
+            put = {"model": name, **self._upstream.set_fields}
+        elif self._edits:
             put = self._upstream.set_fields
-            put = put if name is None or name == load.model else {"model": name, **put}
-            body = edited(body, put=put, drop=self._upstream.drop_fields)
-        try:
-            answer = await self._client.post(load.endpoint, body)
-        except AttemptError as error:
-            return error.failed
-        outcome = judge(answer, read_usage)
-        if isinstance(outcome, Refused) and answer.status == 403 and await self._refuses_our_key():
-            return Failed(Failure.KEY_REFUSED, "the upstream does not accept our key (403)", answer)
-        if isinstance(outcome, Failed) and outcome.retry_after_s is not None:
+        else:
+            return body
+        return edited(body, put=put, drop=self._upstream.drop_fields)
+
+    async def _second_look(self, outcome: Refused | Failed) -> Outcome:
+        """What does not show in the answer alone."""
+        if isinstance(outcome, Refused):
+            if outcome.answer.status == 403 and await self._refuses_our_key():
+                detail = "the upstream does not accept our key (403)"
+                return Failed(Failure.KEY_REFUSED, detail, outcome.answer)
+        elif outcome.retry_after_s is not None:
             cut = min(outcome.retry_after_s, self._retry.retry_after_s_max)
             return msgspec.structs.replace(outcome, retry_after_s=cut)
         return outcome
@@ -358,20 +369,25 @@ class Driver:
 
     # --- what it means for the line ---
 
-    async def _land(self, lane: Lane, work: Work, outcome: Outcome | None) -> None:
+    def _land(self, lane: Lane, work: Work, outcome: Answered | Refused | None) -> None:
         if outcome is None:
             lane.in_flight -= 1
         else:
-            work.tries += 1
-            if isinstance(outcome, Failed):
-                await self._failed(lane, work, outcome)
-            else:
-                lane.settle(work, outcome)
+            lane.settle(work, outcome)
+        self._landed(lane)
+
+    def _landed(self, lane: Lane) -> None:
         self._on_landed(lane)
         if lane.empty:
             lane.load.emptied()
 
     async def _failed(self, lane: Lane, work: Work, failed: Failed) -> None:
+        work.tries += 1
+        await self._place(lane, work, failed)
+        self._landed(lane)
+
+    async def _place(self, lane: Lane, work: Work, failed: Failed) -> None:
+        """Where a line goes that failed."""
         now = self._loop.time()
         if lane.closed:
             lane.in_flight -= 1  # it has no final answer, and there will be no other try
@@ -438,7 +454,13 @@ class Driver:
         work.sent_at = self._loop.time()
         work.reserved = 0
         self.in_flight += 1
-        return await self._send(lane, work)
+        return await self._send(lane, work, cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _tested(self, lane: Lane, work: Work, outcome: Outcome | None) -> None:
+        if isinstance(outcome, Failed):
+            await self._failed(lane, work, outcome)
+        else:
+            self._land(lane, work, outcome)
 
     def _control(self) -> Suspect | None:
         lane = self._turns.best()

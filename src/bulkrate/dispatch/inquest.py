@@ -68,13 +68,10 @@ class Inquest:
         self._quarantine: Quarantine[Suspect] = Quarantine(clear=self._clear, convict=self._convict)
         self._fallen: deque[Fallen] = deque()
         self._dead: list[Suspect] = []
-        #: Whether suspects are being tested; then the upstream is theirs alone.
+        #: Whether somebody is to be tested; then the upstream is theirs alone.
+        self.pending = False
+        #: Whether the tests are under way.
         self.open = False
-
-    @property
-    def suspects(self) -> bool:
-        """Whether somebody is to be tested."""
-        return bool(self._dead or self._quarantine)
 
     def fell(self, fallen: Fallen) -> None:
         """A line fell and waits to be tried again. Whether its upstream died is not known yet."""
@@ -89,21 +86,23 @@ class Inquest:
             if now - fallen.at <= _DEATH_S and not fallen.timer.cancelled() and fallen.timer.when() > now:
                 fallen.timer.cancel()
                 fallen.work.attempts -= fallen.charged
-                self._dead.append((fallen.lane, fallen.work))
+                self.fell_with_it(fallen.lane, fallen.work)
         self._fallen.clear()
         return len(self._dead) - before
 
     def fell_with_it(self, lane: Lane, work: Work) -> None:
         """A line that waits fell while the upstream was known to be gone."""
-        self._dead.append((lane, work))
+        self.hand_over([(lane, work)])
 
     def hand_over(self, suspects: list[Suspect]) -> None:
         """Test these here: their own upstream does not come back."""
         self._dead += suspects
+        self._tidy()
 
     def release(self) -> list[Suspect]:
         """Give away whoever is not in flight."""
         released, self._dead = self._dead + self._quarantine.release(), []
+        self._tidy()
         return released
 
     def drop(self, lane: Lane) -> None:
@@ -114,12 +113,13 @@ class Inquest:
         self._quarantine.drop(lambda suspect: suspect[0] is lane)
         for _ in range(gone + before - len(self._quarantine)):
             lane.forget()
+        self._tidy()
 
     async def run(self) -> None:
         """Test until nobody is suspect."""
         self.open = True
         try:
-            while self.suspects:
+            while self.pending:
                 await self._ready()
                 self._quarantine.suspect(self._dead)
                 self._dead = []
@@ -127,6 +127,7 @@ class Inquest:
                     await self._run_control()
                 else:
                     await self._run_group()
+                self._tidy()
         finally:
             self.open = False
 
@@ -174,6 +175,9 @@ class Inquest:
             self._quarantine.came_back(suspect)
             await self._deliver(lane, work, outcome)
         return None
+
+    def _tidy(self) -> None:
+        self.pending = bool(self._dead or self._quarantine)
 
     def _clear(self, suspect: Suspect) -> None:
         lane, work = suspect

@@ -24,7 +24,7 @@ from openai import OpenAI
 START_S_MAX = 30.0
 END_S_MAX = 60.0
 _WORKER_STARTED = re.compile(r"process_started role=(\S+) pid=(\d+)")
-_ADDRESS = re.compile(r"(?:serves|listening on) http://127\.0\.0\.1:(\d+)")
+_ADDRESS = re.compile(r'(?:(?:serves|listening on) http://127\.0\.0\.1:|"server_ready".*"port":)(\d+)')
 
 
 class Process:

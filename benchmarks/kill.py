@@ -39,6 +39,8 @@ _SHARES = {"5 %": (0.02, 0.08), "50 %": (0.4, 0.6), "99 %": (0.97, 0.995), "canc
 _ENDINGS_S = {"finishing": 0.3, "cancelling": 0.1}
 # The journal tells of what a dead process had sent for a moment longer; no new one is up so soon.
 _LAST_WORDS_S = 0.2
+# On a busy machine it may tell of it later still.
+_LATE_WORDS_S = 1.0
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 _WAIT_S_MAX = 300.0
 _LOOK_S = 0.002
@@ -233,7 +235,7 @@ class Proof:
         A clerk's death loses none, so another's is rather the cause.
         """
         for before, when in self.journal.repeats():
-            able = [death for death in deaths if before - _LAST_WORDS_S < death.at <= when]
+            able = [death for death in deaths if before - _LATE_WORDS_S < death.at <= when]
             if able:
                 next((death for death in able if death.who != "clerk"), able[0]).repeated += 1
             else:

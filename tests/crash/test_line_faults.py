@@ -22,8 +22,8 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def server(upstream: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that tries three times, quickly, and waits a second for an answer."""
-    url = {"BULKRATE_UPSTREAMS__IT__URL": upstream.url, "BULKRATE_UPSTREAMS__IT__TIMEOUT_S": "1"}
+    """A server that tries three times, quickly, and waits one and a half seconds for an answer."""
+    url = {"BULKRATE_UPSTREAMS__IT__URL": upstream.url, "BULKRATE_UPSTREAMS__IT__TIMEOUT_S": "1.5"}
     with running(Server(tmp_path_factory.mktemp("data"), env=QUICK | url)) as process:
         yield process
 
@@ -87,7 +87,7 @@ def test_a_retry_after_does_not_let_a_line_be_tried_for_ever(server: Server, jou
 @pytest.mark.parametrize(
     ("directive", "code"),
     [
-        ("drop", "connection_lost"),
+        ("sleep_ms=700,drop", "connection_lost"),
         ("truncate", "connection_lost"),
         ("reset", "connection_lost"),
         ("slow=5000", "request_timeout"),

@@ -143,6 +143,22 @@ def test_a_line_is_posted_as_it_is_and_its_answer_comes_back_as_it_is():
         assert header in head.lower()
 
 
+def test_headers_of_one_request_are_sent_with_that_one_alone():
+    seen = []
+
+    def reply(request: bytes) -> bytes:
+        seen.append(b"traceparent: 00-1-2-01" in request.lower())
+        return http(200, b"{}")
+
+    async def run() -> None:
+        async with upstream(reply) as client:
+            for headers in (None, {"traceparent": "00-1-2-01"}, None):
+                await client.post("/v1/chat/completions", b"{}", headers)
+
+    asyncio.run(run())
+    assert seen == [False, True, False]
+
+
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
 def test_an_error_comes_back_with_its_status_body_and_hint(status):
     answer = post(lambda _: http(status, b"oops", "retry-after: 3"))

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from bulkrate.core.outcome import Answer, Answered, Failed, Failure, Refused
 from bulkrate.providers.usage import Usage
 from bulkrate.telemetry import traces
 from tests.support.otlp import Collector
@@ -65,10 +66,10 @@ def test_all_that_is_done_for_a_batch_is_one_trace_under_one_root(traced):
         pass
     attempt = traces.attempt("batch_1", upstream="gpu-1", model="qwen")
     assert attempt is not None
-    attempt.end("answered", status=200, usage=Usage(10, 0, 5, 0, 15))
+    attempt.end(Answered(Answer(200, b"my secret answer"), Usage(10, 0, 5, 0, 15)))
     lost = traces.attempt("batch_1", upstream="gpu-1", model="qwen")
     assert lost is not None
-    lost.end("connection_lost")
+    lost.end(Failed(Failure.LOST, "the connection was lost"))
     traces.ended("batch_1", status="completed", created_at=1_000, now=1_060.5, lines=2)
     traces.stop()
 
@@ -90,13 +91,14 @@ def test_all_that_is_done_for_a_batch_is_one_trace_under_one_root(traced):
     }
     assert (answered.failed, failed.failed) == (False, True)
     assert failed.attributes["error.type"] == "connection_lost"
+    assert b"secret" not in b"".join(traced.bodies)
     assert {(span.service, span.process) for span in spans} == {("bulkrate", "sender-0")}
 
 
 def test_an_attempt_tells_the_upstream_which_span_it_belongs_to(traced):
     attempt = traces.attempt("batch_1", upstream="gpu-1", model="qwen")
     assert attempt is not None
-    attempt.end("answered")
+    attempt.end(Refused(Answer(400, b"")))
     traces.stop()
     (span,) = traced.wait_for(len)
     assert attempt.headers == {"traceparent": f"00-{span.trace_id}-{span.span_id}-01"}

@@ -33,6 +33,7 @@ class Work:
 class Load(Protocol):
     """Lines for one model of one batch."""
 
+    batch_id: str
     model: str
     endpoint: str
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -55,16 +56,18 @@ class Client:
         # A request per path without its body: a copy of it takes less time than a new one.
         self._blanks: dict[str, StreamRequest] = {}
 
-    async def post(self, path: str, body: bytes) -> Answer:
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
         """The answer to `body` at `path` (`/v1/…`, of which the upstream's URL stands for the `/v1`).
 
-        Raises `AttemptError`.
+        `headers` are for this request alone. Raises `AttemptError`.
         """
         blank = self._blanks.get(path)
         if blank is None:
             blank = self._http.post(self._url + path.removeprefix("/v1")).build_streamed()
             self._blanks[path] = blank
         request = StreamRequest.from_request_and_body(blank, RequestBody.from_bytes(body))
+        if headers is not None:
+            request.headers.update(headers)
         try:
             async with request as response:
                 content = await self._read(response)

@@ -28,6 +28,7 @@ from bulkrate.errors import BlobError
 from bulkrate.providers.engines import EngineLoad
 from bulkrate.providers.ratelimits import RateLimits
 from bulkrate.providers.usage import read_usage
+from bulkrate.telemetry import traces
 
 # How often an upstream is asked anew what it serves.
 _DISCOVERY_S = 30.0
@@ -204,7 +205,7 @@ class Driver:
         return self.stats.snapshot(
             in_flight=self.in_flight,
             window=self.window_limit,
-            mode=self._window.mode.value if self._window is not None else "idle",
+            mode=self._window.mode.name.lower() if self._window is not None else "idle",
             state=self.health.state.name.lower(),
             reason=self.health.reason,
             waiting=self._waiting,
@@ -265,8 +266,10 @@ class Driver:
         load = lane.load
         work.task = task
         lane.flying.add(work)
+        span = traces.attempt(load.batch_id, upstream=self.name, model=load.model)
         try:
-            answer = await self._client.post(load.endpoint, self._body(load, work))
+            headers = None if span is None else span.headers
+            answer = await self._client.post(load.endpoint, self._body(load, work), headers)
             outcome = judge(answer, read_usage)
         except AttemptError as error:
             outcome = error.failed
@@ -286,6 +289,8 @@ class Driver:
         if not isinstance(outcome, Answered):
             outcome = await self._second_look(outcome)
         self._account(load.model, work, outcome)
+        if span is not None:
+            span.end(outcome)
         return outcome
 
     def _body(self, load: Load, work: Work) -> bytes:

@@ -19,7 +19,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from bulkrate import __version__
-from bulkrate.providers.usage import Usage
+from bulkrate.core.outcome import Answered, Failed, Outcome
+from bulkrate.core.stats import ANSWERED, REFUSED
 from bulkrate.telemetry.log import log_event
 
 if TYPE_CHECKING:
@@ -44,17 +45,20 @@ class Attempt:
         #: To be sent along (`traceparent`), so that the upstream's own spans join the trace.
         self.headers = headers
 
-    def end(self, outcome: str, *, status: int | None = None, usage: Usage | None = None) -> None:
-        """It came to `outcome`: "answered", "refused" or the code of a `Failure`."""
-        self._span.set_attribute("bulkrate.outcome", outcome)
-        if status is not None:
-            self._span.set_attribute("http.response.status_code", status)
-        if usage is not None:
-            self._span.set_attribute("gen_ai.usage.input_tokens", usage.input_tokens)
-            self._span.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
-        if outcome != "answered":
-            _mark_failed(self._span, outcome)
-        self._span.end()
+    def end(self, outcome: Outcome) -> None:
+        """It came to this."""
+        span = self._span
+        if outcome.answer is not None:
+            span.set_attribute("http.response.status_code", outcome.answer.status)
+        if isinstance(outcome, Answered):
+            span.set_attribute("bulkrate.outcome", ANSWERED)
+            span.set_attribute("gen_ai.usage.input_tokens", outcome.usage.input_tokens)
+            span.set_attribute("gen_ai.usage.output_tokens", outcome.usage.output_tokens)
+        else:
+            code = outcome.failure.code if isinstance(outcome, Failed) else REFUSED
+            span.set_attribute("bulkrate.outcome", code)
+            _mark_failed(span, code)
+        span.end()
 
 
 @dataclass

@@ -81,13 +81,15 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 class Failed(msgspec.Struct, frozen=True, gc=False):
     """The attempt failed for now.
 
-    `answer` is what the upstream said, if it said something; `detail` is in our words.
+    `answer` is what the upstream said, if it said something; `detail` is in our words. `unanswered`: the
+    connection broke before a byte of the answer came.
     """
 
     failure: Failure
     detail: str
     answer: Answer | None = None
     retry_after_s: float | None = None
+    unanswered: bool = False
 
 
 Outcome = Answered | Refused | Failed

@@ -32,6 +32,16 @@ _WITHOUT_LIMITS_MAX = 20
 _IDLE_MAX = 8_192
 # The server's own code says this, so it is there; a gateway says 502 to 504 of a server that is not.
 _LIST_IS_BROKEN = {500, 501}
+# What stands in the causes of a connection that could not be made, and what to tell of it.
+_WHY = {
+    "dns error": "its host has no address",
+    "not valid for name": "its certificate is for another host",
+    "expired": "its certificate has expired",
+    "peer certificate": "its certificate is not trusted here; name who vouches for it in ca_file",
+    "invalidcontenttype": "it does not speak TLS; write http:// if that is meant",
+    "too many open files": "too many open files here; allow more (ulimit -n)",
+    "refused": "it refuses the connection",
+}
 
 
 class AttemptError(Exception):
@@ -158,24 +168,25 @@ class Client:
 
     def _translate(self, cause: PyreqwestError, timeout_s: float) -> Failed:
         """What went wrong, in our words: the library's may hold the URL, and so a key in it."""
-        if _never_connected(cause):
-            return Failed(Failure.UNREACHABLE, f"no connection to {self._url}")
+        causes = _causes(cause)
+        # The class does not tell whether anything was sent: `ConnectError` is also raised for a server that
+        # hangs up before it answers, and `ConnectTimeoutError` for one that is connected but silent.
+        if "error (connect)" in causes:
+            why = next((f": {told}" for sign, told in _WHY.items() if sign in causes), "")
+            return Failed(Failure.UNREACHABLE, f"no connection to {self._url}{why}")
         if isinstance(cause, RequestTimeoutError):
             return Failed(Failure.TIMED_OUT, f"no answer within {timeout_s:g} s")
         return Failed(
-            Failure.LOST, f"the connection was lost before the whole answer came ({type(cause).__name__})"
+            Failure.LOST,
+            f"the connection was lost before the whole answer came ({type(cause).__name__})",
+            unanswered="error (sendrequest)" in causes,
         )
 
 
-def _never_connected(cause: PyreqwestError) -> bool:
-    """Whether nothing was sent.
-
-    The class does not tell: `ConnectError` is also raised for a server that hangs up before it answers, and
-    `ConnectTimeoutError` for one that is connected but silent. The chain of causes does.
-    """
+def _causes(cause: PyreqwestError) -> str:
     if not isinstance(cause, DetailedPyreqwestError):
-        return False
-    return any("error (connect)" in found["message"].lower() for found in cause.details["causes"] or ())
+        return ""
+    return "; ".join(found["message"] for found in cause.details["causes"] or ()).lower()
 
 
 def _build(upstream: Upstream) -> HttpClient:

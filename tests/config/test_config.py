@@ -284,11 +284,20 @@ upstreams = st.builds(
 )
 
 
+def within(field: msgspec.inspect.Field):
+    """Any value of a number's field, within its bounds."""
+    kind = field.type
+    if isinstance(kind, msgspec.inspect.IntType):
+        return st.integers(kind.ge, kind.le)
+    assert isinstance(kind, msgspec.inspect.FloatType)
+    lowest = kind.gt if kind.ge is None else kind.ge
+    return st.floats(lowest, kind.le if kind.le is not None else 1e9, exclude_min=kind.ge is None)
+
+
 def section(shape):
-    """Any values for a table, each of the kind of its default."""
-    defaults = msgspec.structs.asdict(shape())
+    """Any values for a table of numbers."""
     return st.builds(
-        shape, **{name: counts if isinstance(value, int) else seconds for name, value in defaults.items()}
+        shape, **{field.name: within(field) for field in msgspec.inspect.type_info(shape).fields}
     )
 
 

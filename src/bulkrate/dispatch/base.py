@@ -9,16 +9,33 @@ from bulkrate.core.outcome import Outcome
 
 
 class Work:
-    """One line under way. `line` and `custom_id` mean something to its load alone."""
+    """One line under way. `line`, `part` and `custom_id` mean something to its load alone."""
 
-    __slots__ = ("attempts", "custom_id", "fell_at", "hedge", "line", "reserved", "sent_at", "task", "tries")
+    __slots__ = (
+        "attempts",
+        "custom_id",
+        "fell_at",
+        "hedge",
+        "line",
+        "part",
+        "reserved",
+        "second",
+        "sent_at",
+        "stale",
+        "task",
+        "tries",
+        "upstream",
+    )
 
-    def __init__(self, line: Any) -> None:
+    def __init__(self, line: Any, part: Any = None) -> None:
         self.line = line
+        self.part = part
         self.custom_id = b""
         #: How often it was sent, and how many of those count against it.
         self.tries = 0
         self.attempts = 0
+        #: How often it ran into a connection that had been closed before.
+        self.stale = 0
         #: While it is in flight: since when (the event loop's time), in whose hands, and with how many tokens
         #: of a quota set aside for it.
         self.sent_at = 0.0
@@ -26,7 +43,9 @@ class Work:
         self.reserved = 0
         #: When an attempt at it last ended as when an upstream dies.
         self.fell_at = float("-inf")
-        #: What another upstream answered first, if it was sent to a second one.
+        self.upstream = ""
+        #: The attempt at a second upstream, and what that answered first.
+        self.second: asyncio.Task[None] | None = None
         self.hedge: Outcome | None = None
 
 

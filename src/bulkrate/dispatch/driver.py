@@ -40,6 +40,10 @@ _LOOK_S_MIN = 0.5
 _FELL_S = 5.0
 # An upstream that is gone for so long leaves its suspects to another.
 _ORPHANS_S = 10.0
+# A connection that breaks within so long a time was perhaps closed while it was idle; a line is believed so
+# often.
+_STALE_S = 0.5
+_STALE_MAX = 5
 # How much of the latest answer's time goes into the running latency.
 _LATENCY_WEIGHT = 0.1
 # How much of an answer's worth is in a token that was read, against one that was written.
@@ -265,6 +269,7 @@ class Driver:
         """One attempt, and what it says about the upstream. None when nobody waits for it any more."""
         load = lane.load
         work.task = task
+        work.upstream = self.name
         lane.flying.add(work)
         span = traces.attempt(load.batch_id, upstream=self.name, model=load.model)
         try:
@@ -286,6 +291,8 @@ class Driver:
             self.in_flight -= 1
             work.task = None
             lane.flying.discard(work)
+            if work.second is not None:
+                work.second.cancel()
         if not isinstance(outcome, Answered):
             outcome = await self._second_look(outcome)
         self._account(load.model, work, outcome)
@@ -402,7 +409,7 @@ class Driver:
             self._inquest.fell_with_it(lane, work)
             return
         seems_out = self.health.seems_out(now=now, outage_s=self._retry.outage_s)
-        charged = failed.failure.costs_attempt and not seems_out
+        charged = failed.failure.costs_attempt and not seems_out and not self._was_stale(work, failed, now)
         work.attempts += charged
         if self._waits_with_all(lane, failed):
             lane.put_back(work)
@@ -423,6 +430,15 @@ class Driver:
         elif failed.failure is not Failure.UNREACHABLE:
             return False
         return self.health.state is State.OUT and now - work.fell_at < _FELL_S
+
+    def _was_stale(self, work: Work, failed: Failed, now: float) -> bool:
+        """Whether a connection was probably closed before we used it: that is found out in a round trip, and
+        nobody's fault. Told a few times of one line, it is believed no more.
+        """
+        if not failed.unanswered or now - work.sent_at > _STALE_S or work.stale >= _STALE_MAX:
+            return False
+        work.stale += 1
+        return True
 
     def _waits_with_all(self, lane: Lane, failed: Failed) -> bool:
         """Whether the line goes again as soon as any other may, since all of them wait."""
@@ -452,6 +468,29 @@ class Driver:
         self._on_return(lane)
         if lane.empty:
             lane.load.emptied()
+
+    # --- a second time ---
+
+    def hedge(self, lane: Lane, work: Work) -> None:
+        """Send a line that is in flight elsewhere here too; the first answer counts."""
+        work.second = self._spawn(self._hedge(lane, work))
+
+    async def _hedge(self, lane: Lane, work: Work) -> None:
+        self.in_flight += 1
+        began = self._loop.time()
+        try:
+            answer = await self._client.post(lane.load.endpoint, self._body(lane.load, work))
+        except (AttemptError, BlobError):
+            return  # the first attempt is still under way
+        finally:
+            self.in_flight -= 1
+            self.pump()
+        outcome = judge(answer, read_usage)
+        if isinstance(outcome, Answered):
+            self.stats.answered(self._loop.time() - began, outcome.usage)
+            if work.task is not None:
+                work.hedge, work.second = outcome, None
+                work.task.cancel()
 
     # --- for the inquest ---
 
@@ -553,10 +592,11 @@ class Driver:
         self._pump_timer = None
         self.pump()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._on_end)
+        return task
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

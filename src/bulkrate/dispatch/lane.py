@@ -22,6 +22,9 @@ class Lane:
         self.abandoned = False
         #: The lines in flight.
         self.flying: set[Work] = set()
+        #: How many were taken so far, and how many of them are sent to a second upstream.
+        self.taken = 0
+        self.hedged = 0
         self._again: deque[Work] = deque()
         self._waiting = 0
         self._reason = ""
@@ -55,6 +58,7 @@ class Lane:
     def take(self, *, retries_first: bool = True) -> Work:
         """The next line; only when `ready`. A retry, or if there is one a fresh line before it."""
         self.in_flight += 1
+        self.taken += 1
         if self._again and (retries_first or self._look_ahead() is None):
             return self._again.popleft()
         work, self._ahead = self._look_ahead(), None

@@ -12,12 +12,12 @@ import msgspec
 from bulkrate.config import Upstream
 from bulkrate.core.body import edited
 from bulkrate.core.health import SUSPICIOUS_FAILURES, Health, State
-from bulkrate.core.interim import Window
 from bulkrate.core.models import ANY, Catalogue
 from bulkrate.core.outcome import Answered, Failed, Failure, Outcome, Refused, judge
 from bulkrate.core.retry import Budget, Retry, may_try_again, wait_s
 from bulkrate.core.stats import REFUSED, UpstreamSnapshot, UpstreamStats
 from bulkrate.core.turns import Turns
+from bulkrate.core.window import Window
 from bulkrate.dispatch.base import Load, Work
 from bulkrate.dispatch.client import AttemptError, Client
 from bulkrate.dispatch.inquest import Fallen, Inquest, Suspect, fell
@@ -352,7 +352,13 @@ class Driver:
         if self._quotas:
             self._quotas.settle(model, work.reserved, used, now=now)
         if self._window is not None:
-            self._window.answered(in_flight=self.in_flight + 1, tokens=worth, first=not work.tries, now=now)
+            self._window.answered(
+                in_flight=self.in_flight + 1,
+                tokens=worth,
+                latency_s=took_s,
+                first=not work.tries,
+                now=now,
+            )
 
     def _account_failure(self, model: str, work: Work, failed: Failed, took_s: float, now: float) -> None:
         self.stats.ended(failed.failure.code, took_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from bulkrate.core.interim import Quota
+from bulkrate.core.quota import Quota
 from bulkrate.dispatch.lane import Lane
 from bulkrate.providers.ratelimits import RateLimits
 

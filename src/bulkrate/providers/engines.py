@@ -1,7 +1,7 @@
 """What an inference engine says about its load, out of its Prometheus metrics.
 
-Reads the expositions of vLLM (old names and new), SGLang and llama.cpp, and nothing else of them. Only the wanted lines
-are looked at: an exposition has thousands, and it is read every second or two.
+Reads the expositions of vLLM (old names and new), SGLang and llama.cpp, and nothing else of them. Only the
+wanted lines are looked at: an exposition has thousands, and it is read every second or two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class EngineLoad:
     running: int
     #: Requests that wait for a place.
     waiting: int
-    #: How much of the key-value cache is in use, 0 to 1, where it is fullest; None when the engine does not say.
+    #: How much of the key-value cache is in use, 0 to 1, where it is fullest; None when the engine does not
+    #: say.
     kv_usage: float | None = None
     #: Requests put back for want of cache since the engine started; None when the engine does not say.
     preemptions: int | None = None

@@ -1,7 +1,7 @@
 """What an upstream says about its quotas in the headers of an answer.
 
-Reads OpenAI's `x-ratelimit-*`, which many have copied, and Anthropic's `anthropic-ratelimit-*`. A header that cannot be
-understood counts as absent: an odd header never costs an answer.
+Reads OpenAI's `x-ratelimit-*`, which many have copied, and Anthropic's `anthropic-ratelimit-*`. A header that
+cannot be understood counts as absent: an odd header never costs an answer.
 """
 
 from __future__ import annotations

@@ -7,13 +7,14 @@ file. A byte order mark, blank lines, CRLF and a missing final newline are all f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 BOM = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r"
 
 
-@dataclass(frozen=True, slots=True)
-class RawLine:
+class RawLine(msgspec.Struct, frozen=True, gc=False):
     """A line that is not blank.
 
     `data` is None when it is longer than the limit; `length` is known all the same.
@@ -45,9 +46,16 @@ class LineCutter:
             self._hold(first)
             return
         yield from self._end(self._tail + first)
-        for line in rest[:-1]:
-            yield from self._end(line)
-        self._hold(rest[-1])
+        last = rest.pop()
+        room = self._max
+        for line in rest:
+            if line and line[-1] not in _BLANKS and len(line) <= room:
+                self._number += 1
+                yield RawLine(self._number, self._offset, len(line), line)
+                self._offset += len(line) + 1
+            else:
+                yield from self._end(line)
+        self._hold(last)
 
     def finish(self) -> Iterator[RawLine]:
         """The last line, if the file does not end in a newline."""
@@ -74,7 +82,7 @@ class LineCutter:
         if offset == 0 and line.startswith(BOM):
             line = line[len(BOM) :]
             offset += len(BOM)
-        stripped = line.rstrip(b" \t\r")
-        if not stripped.lstrip(b" \t\r"):
+        stripped = line.rstrip(_BLANKS)
+        if not stripped:
             return
         yield RawLine(self._number, offset, len(stripped), stripped if len(stripped) <= self._max else None)

@@ -94,8 +94,8 @@ def test_refusals_without_a_word_slow_it_down_once_an_episode_and_it_recovers():
     quota.heard(told(600, 0), now=0.0)  # 10 a second
     for _ in range(50):
         quota.refused(None, now=0.0)
-    assert quota.wait_s(1, now=0.0) == pytest.approx(1.0)
-    assert 75 <= sent(quota, since=0.0, until=10.0) <= 85  # 0.75 of the pace, and a little recovered
+    assert quota.wait_s(1, now=0.0) == pytest.approx(13 / 7.5)  # 12 less than nothing was left
+    assert 60 <= sent(quota, since=0.0, until=10.0) <= 75  # 0.75 of the pace, and a little recovered
     assert 295 <= sent(quota, since=300.0, until=330.0) - 600 <= 305  # a full bucket, and the full pace
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,8 +48,16 @@ def test_all_refusals_of_one_overload_are_one_cut():
     assert window.limit == 192  # 256 * 0.75
     window.busy(in_flight=230, now=5.0)  # sent before the cut, and still draining
     assert window.limit == 192
-    window.busy(in_flight=192, now=6.0)
+    answer(window, count=100, now=5.0)
+    window.busy(in_flight=192, now=6.5)
     assert window.limit == 144  # 192 * 0.75
+
+
+def test_an_upstream_that_refuses_everything_is_cut_once_and_then_rarely():
+    window = Window(maximum=256)
+    for tenth in range(90):
+        window.busy(in_flight=window.limit, now=tenth / 10)
+    assert window.limit == 192
 
 
 def test_a_configured_window_grows_back_to_its_maximum_and_no_further():
@@ -62,16 +72,18 @@ def test_a_configured_window_grows_back_to_its_maximum_and_no_further():
     assert limits[-1] == 100
 
 
-def test_near_the_width_that_was_refused_a_window_grows_by_little_steps():
+def test_near_the_width_that_was_refused_a_window_grows_by_steps_that_begin_small():
     window = Window(maximum=1000)
     window.busy(in_flight=400, now=0.0)
-    now, steps = 0.0, []
-    while now < 55:
-        before = window.limit
-        now = answer(window, count=before, now=now, over_s=2.0)
-        steps.append((before, window.limit))
-    assert all(after <= before * 1.02 for before, after in steps if before >= 360)  # 0.9 * 400
-    assert window.limit > 360
+    now, widths = 0.0, [window.limit]
+    while now < 30:
+        now = answer(window, count=window.limit, now=now, over_s=2.0)
+        widths.append(window.limit)
+    near = [width for width in widths if width >= 360]  # 0.9 * 400
+    shares = [after / before - 1 for before, after in itertools.pairwise(near) if after > before]
+    assert shares[0] < 0.02
+    assert shares == sorted(shares)
+    assert shares[-1] < 0.11
 
 
 def test_a_window_that_was_told_busy_may_be_narrower_than_it_would_look_for():

@@ -19,8 +19,8 @@ _WAITING_HIGH = 0.08
 # The cache: up to the first number growing needs no round of answers, since answers would have to grow
 # sixfold to fill it; growing aims at the second and ends at the third; beyond the last it is cut.
 _KV_UNSETTLED = 0.15
-_KV_WANTED = 0.92
-_KV_FULL = 0.9
+_KV_WANTED = 0.88
+_KV_FULL = 0.85
 _KV_CUT = 0.95
 _DOUBLE = 2.0
 _GROW = 1.05

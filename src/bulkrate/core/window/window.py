@@ -108,7 +108,7 @@ class Window:
 
     def busy(self, *, in_flight: int, now: float) -> None:
         """The upstream refused work while `in_flight` attempts were under way, and no quota explains it."""
-        width = self._refusals.refused(self.limit, in_flight, now=now)
+        width = self._refusals.refused(self.limit, in_flight, answers=self._answers, now=now)
         if width is None:
             return
         self._blind.floor = 1.0

@@ -132,8 +132,10 @@ class Settings(Section, frozen=True, kw_only=True):
 
     @property
     def senders(self) -> int:
-        """How many processes send lines."""
-        wanted = self.workers or _cores()
+        """How many processes send lines. A second attempt at a line is made by the process that made the
+        first.
+        """
+        wanted = 1 if self.retry.hedge else self.workers or _cores()
         return max(1, min(wanted, len(self.upstreams)))
 
 

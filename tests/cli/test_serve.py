@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkrate.engine.processes.supervise import owned
+from bulkrate.engine.folder import owned
 
 
 def refused(ran) -> str:

@@ -132,7 +132,7 @@ def test_a_disk_that_fails_to_sync_pauses_the_work_and_loses_nothing(
         wait_until(lambda: server.get("/health")["upstreams"], lambda ups: ups["it"]["status"] == "ok")
         fault = ["-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO:when=10+"]
         strace = subprocess.Popen(
-            ["strace", "-f", "-q", "-p", str(server.child("sender")), *fault],
+            ["strace", "-f", "-q", "-p", str(server.child("sender-0")), *fault],
             stderr=subprocess.DEVNULL,
         )
         try:

@@ -49,10 +49,10 @@ def test_a_sender_that_slept_through_its_lease_is_fenced_and_replaced(
     with running(Server(data, env=narrow(upstream, WINDOW, **HASTY))) as server:
         batch_id = submit(server.client, input_of(ids)).id
         journal.wait_for_calls(ids, 500)
-        with asleep(server.child("sender"), data):
+        with asleep(server.child("sender-0"), data):
             server.wait_for_log("worker_buried")
         server.wait_for_log("worker_fenced")
-        server.wait_for_log("process_died role=sender exit_code=75")
+        server.wait_for_log("process_died role=sender-0 exit_code=75")
         assert wait_until_ended(server.client, batch_id).status == "completed"
         check_books(server.client, batch_id, ids)
     assert journal.total(ids) - LINES <= WINDOW + journal.busiest_second(ids)
@@ -66,7 +66,7 @@ def test_a_server_killed_while_its_sender_sleeps_is_not_disturbed_by_it(
         batch_id = submit(server.client, input_of(ids)).id
         journal.wait_for_calls(ids, 500)
         with ExitStack() as stack:
-            with asleep(server.child("sender"), data):
+            with asleep(server.child("sender-0"), data):
                 server.popen.kill()
                 server.popen.wait()
                 successor = stack.enter_context(running(Server(data, env=narrow(upstream, WINDOW))))

@@ -120,24 +120,24 @@ def one_more(before: UpstreamSnapshot | None) -> UpstreamSnapshot:
 
 
 def test_a_successor_counts_on_from_what_was_told_last(context):
-    first = Teller(context, "sender")
+    first = Teller(context, "sender-0")
     assert first.before("gpu") is None
     first.tell({"gpu": one_more(None)}, CommitStats().snapshot(queued=7))
-    before = context.board.shown("sender")
+    before = context.board.shown("sender-0")
 
-    second = Teller(context, "sender")
+    second = Teller(context, "sender-0")
     second.tell({"gpu": one_more(second.before("gpu"))}, second.commits_before)
-    told = context.board.shown("sender")
+    told = context.board.shown("sender-0")
     assert told.upstreams["gpu"].attempts == {"answered": 2}
     assert told.commits.queued == 7
     assert told.cpu_s > before.cpu_s
 
 
 def test_what_was_counted_at_an_upstream_stays_when_it_is_driven_no_more(context):
-    teller = Teller(context, "sender")
+    teller = Teller(context, "sender-0")
     teller.tell({"gpu": one_more(None)})
     teller.tell({})
-    rested = context.board.shown("sender").upstreams["gpu"]
+    rested = context.board.shown("sender-0").upstreams["gpu"]
     assert (rested.attempts, rested.in_flight, rested.state) == ({"answered": 1}, 0, "idle")
     teller.tell({"gpu": one_more(teller.before("gpu"))})
-    assert context.board.shown("sender").upstreams["gpu"].attempts == {"answered": 2}
+    assert context.board.shown("sender-0").upstreams["gpu"].attempts == {"answered": 2}

@@ -13,7 +13,7 @@ from bulkrate.engine.log import BatchLog, Group, LogWriter, finished_lines, read
 from bulkrate.errors import Fenced
 from bulkrate.providers.usage import Usage
 from bulkrate.store import Store
-from bulkrate.store.records import LogEnds, ShardNews
+from bulkrate.store.records import LogEnds, RangeNews
 from bulkrate.testing.blobs import content
 from tests.store.records import NOW, a_worker, running
 
@@ -83,8 +83,8 @@ def test_groups_follow_one_another_and_count_what_they_hold(begin, handed_over):
 
 
 def test_what_a_shard_has_to_tell_goes_with_the_group():
-    news = (ShardNews(shard=3, done=True),)
-    assert BatchLog("batch_1", LogEnds()).hand_over(news).commit.shards == news
+    news = (RangeNews(shard=3, start=0, done=True),)
+    assert BatchLog("batch_1", LogEnds()).hand_over(news).commit.ranges == news
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_committing_the_same_groups_again_changes_nothing(store, blobs, writer):
 
 
 def test_a_group_without_outcomes_writes_no_file(blobs, writer):
-    commit(writer, BatchLog("batch_1", LogEnds()).hand_over((ShardNews(shard=0),)))
+    commit(writer, BatchLog("batch_1", LogEnds()).hand_over((RangeNews(shard=0, start=0),)))
     with pytest.raises(Exception, match="no bytes"):
         blobs.open(paths.of_log("batch_1", writer._epoch, "ledger"))
 

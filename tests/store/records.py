@@ -62,9 +62,9 @@ def a_worker(store: Store, role: str = "sender", *, now: float = NOW, lease_s: f
     return store.work.enlist(role, now=now, lease_s=lease_s)
 
 
-def running(store: Store, name: str = "1", *, shards: int = 1, **fields) -> str:
+def running(store: Store, name: str = "1", *, shards: int = 1, model: str = "m", **fields) -> str:
     """The id of a batch in progress, with so many shards of ten lines each."""
     batch = store.batches.create(a_batch(name, **fields))
-    plan = [a_shard(batch.id, number) for number in range(shards)]
+    plan = [a_shard(batch.id, number, model=model) for number in range(shards)]
     assert admit(store, batch.id, *plan, epoch=a_worker(store, "clerk", lease_s=1e9))
     return batch.id

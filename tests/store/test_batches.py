@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from bulkrate.core.lifecycle import TRANSITIONS, Event, Status
 from bulkrate.errors import Fenced, IllegalTransition
 from bulkrate.store import Store
-from bulkrate.store.records import BatchCommit, LogEnds, Moving, ShardNews, WebhookRecord
+from bulkrate.store.records import BatchCommit, LogEnds, Moving, RangeNews, Want, WebhookRecord
 from tests.store.records import DAY, NOW, a_batch, a_file, a_shard, a_worker, admit, running
 
 LIVE = [status for status in Status if not status.terminal]
@@ -356,26 +357,32 @@ def test_what_waits_for_its_plan_is_offered_oldest_first(store):
     assert [batch.id for batch in store.batches.unplanned(limit=2)] == ["batch_1", "batch_2"]
 
 
+def claim(store, epoch: int, *shards: int) -> tuple[RangeNews, ...]:
+    """Claim some shards whole; as news of them."""
+    wants = [Want(batch_id="batch_1", shard=shard, lines=10) for shard in shards]
+    claimed = store.work.claim(epoch, wants, now=NOW, lease_s=15)
+    assert [one.shard for one in claimed] == list(shards)
+    return tuple(RangeNews(shard=one.shard, start=one.start) for one in claimed)
+
+
+def tell(store, epoch: int, *news: RangeNews, moving: Moving | None = None) -> None:
+    commit = BatchCommit(batch_id="batch_1", since=LogEnds(), until=LogEnds(), ranges=news, moving=moving)
+    store.work.commit(epoch, [commit], now=NOW, lease_s=15)
+
+
 def test_a_batch_is_sent_when_its_every_shard_is_done(store):
     running(store, shards=2)
     sender = a_worker(store)
-    assert len(store.work.claim(sender, limit=9, now=NOW, lease_s=15)) == 2
-    for shard in (0, 1):
+    for news in claim(store, sender, 0, 1):
         assert store.batches.sent() == []
-        commit = BatchCommit(
-            batch_id="batch_1",
-            since=LogEnds(),
-            until=LogEnds(),
-            shards=(ShardNews(shard=shard, done=True, released=True),),
-        )
-        store.work.commit(sender, [commit], now=NOW, lease_s=15)
-    assert store.batches.sent() == ["batch_1"]
+        tell(store, sender, replace(news, done=True))
+    assert [batch.id for batch in store.batches.sent()] == ["batch_1"]
 
 
 def test_a_batch_without_any_line_to_send_is_sent(store):
     store.batches.create(a_batch())
     admit(store, "batch_1", epoch=a_worker(store, "clerk"))
-    assert store.batches.sent() == ["batch_1"]
+    assert [batch.id for batch in store.batches.sent()] == ["batch_1"]
 
 
 def test_a_batch_is_due_at_the_end_of_its_window(store):
@@ -387,45 +394,70 @@ def test_a_batch_is_due_at_the_end_of_its_window(store):
 
 def test_a_closing_batch_waits_for_the_worker_that_holds_its_lines(store):
     running(store, shards=2)
-    sender = a_worker(store)
-    store.work.claim(sender, limit=1, now=NOW, lease_s=15)
-    assert store.batches.settled() == []
+    sender, clerk = a_worker(store), a_worker(store, "clerk")
+    (held,) = claim(store, sender, 0)
+    assert store.batches.settled(clerk) == []
     store.batches.move("batch_1", Event.CANCEL_ASKED, now=NOW)
-    assert store.batches.settled() == []
-    store.work.release(sender, "batch_1", 0)
-    assert [batch.id for batch in store.batches.settled()] == ["batch_1"]
+    assert store.batches.settled(clerk) == []
+    tell(store, sender, replace(held, released=True))
+    assert [batch.id for batch in store.batches.settled(clerk)] == ["batch_1"]
 
 
 def test_a_closing_batch_does_not_wait_for_the_dead(store):
     running(store)
     sender = a_worker(store)
-    store.work.claim(sender, limit=1, now=NOW, lease_s=15)
+    claim(store, sender, 0)
     store.batches.move("batch_1", Event.DEADLINE_PASSED, now=NOW)
     store.work.bury(sender)
-    assert [batch.id for batch in store.batches.settled()] == ["batch_1"]
+    assert [batch.id for batch in store.batches.settled(a_worker(store, "clerk"))] == ["batch_1"]
+
+
+def test_a_last_account_that_failed_is_begun_again_by_the_same_clerk(store):
+    # It held the lines itself by then, and waited for itself until it was started anew.
+    running(store)
+    clerk = a_worker(store, "clerk")
+    store.batches.move("batch_1", Event.CANCEL_ASKED, now=NOW)
+    store.work.take_over(clerk, "batch_1", now=NOW, lease_s=15)
+    assert [batch.id for batch in store.batches.settled(clerk)] == ["batch_1"]
+    assert store.batches.settled(a_worker(store, "clerk")) == []
 
 
 def test_a_closing_batch_without_a_plan_is_not_settled(store):
     store.batches.create(a_batch(status="cancelling"))
-    assert store.batches.settled() == []
+    assert store.batches.settled(a_worker(store, "clerk")) == []
 
 
-def test_statuses_counts_and_progress_are_told(store):
-    running(store, "1", shards=2)
+def test_statuses_and_counts_are_told(store):
+    running(store, "1")
     store.batches.create(a_batch("2"))
-    sender = a_worker(store)
-    store.work.claim(sender, limit=9, now=NOW, lease_s=15)
-    news = (
-        ShardNews(shard=0, in_flight=3, lines_per_s=1.5),
-        ShardNews(shard=1, in_flight=4, lines_per_s=2.0),
-    )
-    commit = BatchCommit(batch_id="batch_1", since=LogEnds(), until=LogEnds(), shards=news)
-    store.work.commit(sender, [commit], now=NOW, lease_s=15)
     assert store.batches.statuses(["batch_1", "batch_2", "batch_3"]) == {
         "batch_1": Status.IN_PROGRESS,
         "batch_2": Status.VALIDATING,
     }
     assert store.batches.counts() == {"in_progress": 1, "validating": 1}
-    assert store.batches.moving(["batch_1", "batch_2"]) == {"batch_1": Moving(in_flight=7, lines_per_s=3.5)}
-    store.work.bury(sender)
-    assert store.batches.moving(["batch_1"]) == {"batch_1": Moving()}
+
+
+def test_progress_is_the_sum_over_the_workers_that_tell_of_it(store):
+    running(store)
+    one, other = a_worker(store), a_worker(store)
+    tell(store, one, moving=Moving(in_flight=9, lines_per_s=9.0))
+    tell(store, one, moving=Moving(in_flight=3, lines_per_s=1.5, waiting="why"))
+    tell(store, other, moving=Moving(in_flight=4, lines_per_s=2.0))
+    tell(store, other)  # nothing new
+    both = Moving(in_flight=7, lines_per_s=3.5, waiting="why")
+    assert store.batches.moving(["batch_1", "batch_2"]) == {"batch_1": both}
+    store.work.bury(one)
+    assert store.batches.moving(["batch_1"]) == {"batch_1": Moving(in_flight=4, lines_per_s=2.0)}
+    tell(store, other, moving=Moving())
+    assert store.batches.moving(["batch_1"]) == {}
+
+
+def test_a_batch_in_progress_goes_through_finalizing_when_it_is_closed(store):
+    running(store)
+    batch_id = "batch_1"
+    ended = store.batches.close(
+        batch_id, Event.ACCOUNTED, output=None, errors=None, now=NOW + 5, event_id="evt_1"
+    )
+    batch = store.batches.by_id(batch_id)
+    assert (ended, batch.status) == (Status.COMPLETED, "completed")
+    assert (batch.finalizing_at, batch.completed_at) == (NOW + 5, NOW + 5)

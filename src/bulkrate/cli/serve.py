@@ -37,6 +37,14 @@ def serve(
         str | None,
         typer.Option(metavar="env:NAME|file:PATH", help="Where the key for the --upstream servers is found."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Processes that send lines, at most one per upstream.",
+            show_default="one per core",
+        ),
+    ] = None,
     config_file: Annotated[
         Path | None,
         typer.Option(
@@ -67,8 +75,7 @@ def serve(
     import uvloop
 
     from bulkrate import config
-    from bulkrate.engine.context import close_context, data_folder, open_context
-    from bulkrate.engine.processes.supervise import owned, start_afresh
+    from bulkrate.engine.folder import data_folder, owned
     from bulkrate.telemetry import log_to_stderr, traces
 
     flags: dict[str, Any] = {
@@ -77,27 +84,45 @@ def serve(
         "data": data,
         "upstream": upstream,
         "upstream_key": upstream_key,
+        "workers": workers,
         "log_format": log_format,
     }
     settings = config.load(file=config_file, environ=os.environ, flags=flags)
     log_to_stderr("server", settings.log_format)
     traces.start("server", settings.traces.endpoint, settings.traces.attempts_share)
     with owned(data_folder(settings)):
-        context = open_context(settings)
+        try:
+            uvloop.run(_start(settings))
+        finally:
+            traces.stop()
+
+
+async def _start(settings: Settings) -> None:
+    """Start the other processes first: they load what they need while this one does."""
+    from bulkrate.engine.processes.supervise import Children, start_afresh
+
+    children = Children(settings)
+    await children.start()
+    try:
+        from bulkrate.engine.context import close_context, open_context
+
+        context = open_context(settings, bells=children.bells, board=children.board)
         try:
             _refuse_open_door(context)
             start_afresh(context)
-            uvloop.run(_serve(context))
+            children.begin(context)
+            await _serve(context)
         finally:
+            await children.stop()
             close_context(context)
-            traces.stop()
+    finally:
+        await children.stop()
 
 
 async def _serve(context: Context) -> None:
     import logging
 
     from bulkrate.engine import Engine
-    from bulkrate.engine.processes.supervise import children
     from bulkrate.server.app import create_app
     from bulkrate.server.run import run
     from bulkrate.telemetry import log_event
@@ -110,7 +135,7 @@ async def _serve(context: Context) -> None:
             _greet(settings, f"http://{host}:{port}/v1", guarded=context.store.keys.any_active())
         log_event(logging.INFO, "server_ready", host=host, port=port)
 
-    async with children(context), engine.listening():
+    async with engine.listening():
         await run(create_app(engine), host=settings.host, port=settings.port, on_started=ready)
         log_event(logging.INFO, "server_stopping")
 

@@ -86,6 +86,11 @@ class Lane:
         self._waiting += 1
         self._reason = reason
 
+    def suspect(self, reason: str) -> None:
+        """A line that was not in flight here waits to be tested; `recall`, `forget` or `put_by` follows."""
+        self._waiting += 1
+        self._reason = reason
+
     def recall(self) -> None:
         """A line that waits is in flight again."""
         self._waiting -= 1

@@ -71,21 +71,33 @@ class Waiter:
 
 @dataclass(frozen=True, kw_only=True)
 class Bells:
-    """One bell per role: the `clerk` admits, finishes and sweeps; the `sender` sends; the `host` serves and
-    waits for ends.
+    """One bell per process: the `clerk` admits, finishes and sweeps; the `senders` send; the `host` serves
+    and waits for ends.
     """
 
     clerk: Bell = field(default_factory=Bell.new)
-    sender: Bell = field(default_factory=Bell.new)
     host: Bell = field(default_factory=Bell.new)
+    senders: tuple[Bell, ...] = ()
+
+    @classmethod
+    def new(cls, senders: int) -> Bells:
+        """Bells for so many senders."""
+        return cls(senders=tuple(Bell.new() for _ in range(senders)))
+
+    def ring_senders(self) -> None:
+        """Wake all of them: any may have the upstream that it is about."""
+        for bell in self.senders:
+            bell.ring()
 
     def descriptors(self) -> tuple[int, ...]:
         """The pipe ends, to be inherited by a child process."""
-        bells = (self.clerk, self.sender, self.host)
+        bells = (self.clerk, self.host, *self.senders)
         return tuple(fd for bell in bells for fd in (bell.read_fd, bell.write_fd))
 
     @classmethod
     def inherited(cls, descriptors: tuple[int, ...]) -> Bells:
         """The bells behind `descriptors`, in a child process."""
-        clerk, sender, host = (Bell(*descriptors[i : i + 2]) for i in (0, 2, 4))
-        return cls(clerk=clerk, sender=sender, host=host)
+        clerk, host, *senders = (
+            Bell(*descriptors[place : place + 2]) for place in range(0, len(descriptors), 2)
+        )
+        return cls(clerk=clerk, host=host, senders=tuple(senders))

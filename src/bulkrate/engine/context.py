@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from bulkrate.blobs import Blobs, LocalBlobs
 from bulkrate.config import Settings
 from bulkrate.engine.bell import Bells
 from bulkrate.engine.board import Board
-from bulkrate.errors import ConfigError
+from bulkrate.engine.folder import data_folder
+from bulkrate.engine.roles import roles_of
 from bulkrate.store import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-#: The processes beside the one that serves HTTP.
-ROLES = ("clerk", "sender")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +40,6 @@ class Context:
         return await asyncio.to_thread(function, *args, **kwargs)
 
 
-def data_folder(settings: Settings) -> Path:
-    """The data folder, made at its first use. Raises `ConfigError`."""
-    data = Path(settings.data)
-    try:
-        # Prompts, answers and signing secrets lie here: nobody else's business.
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as cause:
-        raise ConfigError(
-            f"the data folder {data} cannot be made: {cause.strerror}; name another with --data"
-        ) from cause
-    if not os.access(data, os.W_OK | os.X_OK):
-        raise ConfigError(f"the data folder {data} cannot be written to; name another with --data")
-    return data
-
-
 def open_context(settings: Settings, *, bells: Bells | None = None, board: Board | None = None) -> Context:
     """Open the data folder that `settings.data` names, creating it at first use. Raises `ConfigError`."""
     data = data_folder(settings)
@@ -66,8 +47,8 @@ def open_context(settings: Settings, *, bells: Bells | None = None, board: Board
         settings=settings,
         store=Store(data / "bulkrate.db"),
         blobs=LocalBlobs(data / "blobs"),
-        bells=bells or Bells(),
-        board=board or Board.new(ROLES),
+        bells=bells or Bells.new(settings.senders),
+        board=board or Board.new(roles_of(settings)),
     )
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bulkrate.blobs import Blobs, Reader, Writer
 from bulkrate.core.plan import Fate, LineSet, read_ledger, write_settled
@@ -19,7 +19,7 @@ from bulkrate.engine import paths
 from bulkrate.engine.points import reach
 from bulkrate.providers.usage import Usage
 from bulkrate.store import Store
-from bulkrate.store.records import BatchCommit, Extent, LogEnds, ShardNews
+from bulkrate.store.records import BatchCommit, Extent, LogEnds, Moving, RangeNews
 from bulkrate.telemetry import traces
 
 # Syncs wait for the disk, not for the processor; a few at once are several times faster with many small
@@ -79,7 +79,7 @@ class BatchLog:
         if usage is not None and usage.total_tokens:
             self._usage = self._usage + usage
 
-    def hand_over(self, shards: tuple[ShardNews, ...] = ()) -> Group:
+    def hand_over(self, ranges: tuple[RangeNews, ...] = (), moving: Moving | None = None) -> Group:
         """All that is gathered, as one group; gathering starts anew."""
         ledger_end = self._since.ledger + sum(map(len, self._ledger))
         until = LogEnds(output=self._output_end, errors=self._errors_end, ledger=ledger_end)
@@ -90,7 +90,8 @@ class BatchLog:
             completed=self._completed,
             failed=self._failed,
             usage=self._usage,
-            shards=shards,
+            ranges=ranges,
+            moving=moving,
         )
         group = Group(commit=commit, output=self._output, errors=self._errors, ledger=self._ledger)
         self._since = until
@@ -192,3 +193,22 @@ def finished_lines(blobs: Blobs, extents: Sequence[Extent], *, only: Fate | None
         for stretch in ledger_stretches(blobs, extent):
             lines.add_settled(stretch, only=only)
     return lines
+
+
+class FinishedLines:
+    """The lines of a running batch that have an outcome. Reads no ledger twice."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._lines = LineSet()
+        self._read: dict[int, int] = {}
+
+    def catch_up(self, extents: Sequence[Extent]) -> LineSet:
+        """All of them, as of these extents."""
+        for extent in extents:
+            start = max(extent.ledger_start, self._read.get(extent.epoch, 0))
+            unread = replace(extent, ledger_start=start)
+            for stretch in ledger_stretches(self._blobs, unread):
+                self._lines.add_settled(stretch)
+            self._read[extent.epoch] = extent.ledger_end
+        return self._lines

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, insert, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from bulkrate.core.lifecycle import Event, Status, after
 from bulkrate.errors import IllegalTransition
 from bulkrate.store.database import Database
+from bulkrate.store.extents import close_extents_of_batch
 from bulkrate.store.records import BatchCommit, BatchRecord, DeliveryRecord, FileRecord, Moving, ShardRecord
-from bulkrate.store.schema import batches, deliveries, files, shards, workers
+from bulkrate.store.schema import batches, deliveries, files, progress, ranges, shards
 from bulkrate.store.webhooks import subscribers
 from bulkrate.store.work import make_count, must_live
 
@@ -78,14 +79,11 @@ class BatchStore:
         query = select(batches).where(live, ~batches.c.planned).order_by(batches.c.seq)
         return self._all(query.limit(limit))
 
-    def sent(self) -> list[str]:
+    def sent(self) -> list[BatchRecord]:
         """Batches in progress of which every shard is done."""
         open_shard = exists().where(shards.c.batch_id == batches.c.id, ~shards.c.done)
-        query = select(batches.c.id).where(
-            batches.c.status == Status.IN_PROGRESS.value, batches.c.planned, ~open_shard
-        )
-        with self._db.read() as connection:
-            return list(connection.execute(query).scalars())
+        in_progress = batches.c.status == Status.IN_PROGRESS.value
+        return self._all(select(batches).where(in_progress, batches.c.planned, ~open_shard))
 
     def due(self, *, now: float) -> list[str]:
         """Batches in progress whose window has closed."""
@@ -95,13 +93,10 @@ class BatchStore:
         with self._db.read() as connection:
             return list(connection.execute(query).scalars())
 
-    def settled(self) -> list[BatchRecord]:
-        """Closing batches that no living worker holds a shard of: ready for the last account."""
+    def settled(self, epoch: int) -> list[BatchRecord]:
+        """Closing batches of which no worker but this one holds a line: ready for the last account."""
         held = exists().where(
-            shards.c.batch_id == batches.c.id,
-            shards.c.epoch == workers.c.epoch,
-            workers.c.alive,
-            ~shards.c.done,
+            ranges.c.batch_id == batches.c.id, ranges.c.epoch.is_not(None), ranges.c.epoch != epoch
         )
         query = select(batches).where(batches.c.status.in_(_CLOSING), batches.c.planned, ~held)
         return self._all(query.order_by(batches.c.seq))
@@ -119,16 +114,16 @@ class BatchStore:
             return {row[0]: row[1] for row in connection.execute(query)}
 
     def moving(self, batch_ids: Sequence[str]) -> dict[str, Moving]:
-        """How those batches move that have open shards."""
+        """How those batches move that a worker tells of, over all workers."""
         query = (
             select(
-                shards.c.batch_id,
-                func.sum(shards.c.in_flight),
-                func.sum(shards.c.lines_per_s),
-                func.max(shards.c.waiting),
+                progress.c.batch_id,
+                func.sum(progress.c.in_flight),
+                func.sum(progress.c.lines_per_s),
+                func.max(progress.c.waiting),
             )
-            .where(shards.c.batch_id.in_(batch_ids), ~shards.c.done)
-            .group_by(shards.c.batch_id)
+            .where(progress.c.batch_id.in_(batch_ids))
+            .group_by(progress.c.batch_id)
         )
         with self._db.read() as connection:
             return {
@@ -172,12 +167,11 @@ class BatchStore:
             if row["status"] == Status.VALIDATING.value:
                 _move(connection, row, Event.ADMITTED, now)
             for shard in plan:
-                connection.execute(
-                    insert(shards).values(**shard.values(), done=False, in_flight=0, lines_per_s=0.0)
-                )
+                connection.execute(insert(shards).values(**shard.values(), taken=0, done=False))
             known = {"planned": True, "total": total, "model": model}
             connection.execute(update(batches).where(batches.c.id == batch_id).values(**known))
-            make_count(connection, epoch, isolated)
+            make_count(connection, epoch, isolated, now=now)
+            close_extents_of_batch(connection, batch_id)
             return True
 
     def reject(self, batch_id: str, faults: bytes, first_faults: bytes, *, now: int, event_id: str) -> None:
@@ -217,23 +211,29 @@ class BatchStore:
     ) -> Status | None:
         """End a batch whose every line is accounted for, and let its files appear.
 
-        None when it had ended before.
+        One that is in progress goes through finalizing by the same act. None when it had ended before, or was
+        cancelled in this moment.
         """
+        ids = {
+            "output_file_id": output.id if output else None,
+            "error_file_id": errors.id if errors else None,
+        }
         with self._db.write() as connection:
             row = _lock(connection, batch_id)
             if row is None:
                 return None
-            ids = {
-                "output_file_id": output.id if output else None,
-                "error_file_id": errors.id if errors else None,
-            }
             try:
+                if row["status"] == Status.IN_PROGRESS.value:
+                    _move(connection, row, Event.LINES_DONE, now)
+                    row = _lock(connection, batch_id)
                 status = _move(connection, row, event, now, event_id=event_id, **ids)
             except IllegalTransition:
                 return None
             for file in (output, errors):
                 if file is not None:
                     connection.execute(insert(files).values(**file.values()))
+            close_extents_of_batch(connection, batch_id)
+            connection.execute(delete(progress).where(progress.c.batch_id == batch_id))
             return status
 
     def _one(self, *conditions: Any) -> BatchRecord | None:

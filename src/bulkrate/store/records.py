@@ -119,23 +119,55 @@ class BatchRecord(Record):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardRecord(Record):
-    """The lines of one batch that ask for one model. `plan` is the blob with their places."""
+    """The lines of one batch that ask for one model.
+
+    `plan` is the blob with their places; `struck` says that some of them had their outcome from the start.
+    """
 
     batch_id: str
     shard: int
     model: str
     plan: str
     lines: int
+    struck: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ClaimedShard:
-    """A shard and what a worker must know of its batch. `input_blob` is None when the file is gone."""
+class Offer:
+    """A shard with lines to claim, and what a worker must know of its batch.
+
+    `input_blob` is None when the file is gone.
+    """
 
     shard: ShardRecord
     endpoint: str
     expires_at: int
     input_blob: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Want:
+    """How many lines of a shard a worker would like."""
+
+    batch_id: str
+    shard: int
+    lines: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """So many places of a shard's plan, from `start` on, held by one worker.
+
+    `fresh`: none of its lines can have an outcome; otherwise some may, and only the ledgers know. `suspect`:
+    one of those without an outcome may have killed its upstream.
+    """
+
+    batch_id: str
+    shard: int
+    start: int
+    lines: int
+    fresh: bool
+    suspect: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +183,8 @@ class Extent(Record):
     errors_end: int
     ledger_start: int
     ledger_end: int
+    begun_at: float = 0.0
+    open: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,24 +197,22 @@ class LogEnds:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShardNews:
-    """How a shard is getting on.
+class RangeNews:
+    """What becomes of a range: all its lines are `done`, or it is `released` with some left, or neither.
 
-    `done`: every line has an outcome; `released`: the worker lets go of it; `waiting`: why lines wait, in
-    words.
+    Of a released one the first so many places may be `suspect`.
     """
 
     shard: int
+    start: int
     done: bool = False
     released: bool = False
-    in_flight: int = 0
-    lines_per_s: float = 0.0
-    waiting: str | None = None
+    suspect: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moving:
-    """How a running batch moves at this moment, over all its shards."""
+    """How a running batch moves at this moment: at one worker, or over all."""
 
     in_flight: int = 0
     lines_per_s: float = 0.0
@@ -192,7 +224,7 @@ class BatchCommit:
     """A group of outcomes of one batch that is durable in the logs and now shall count.
 
     `since` and `until` are the ends of this worker's logs at the last commit and now; the counts are what
-    came between.
+    came between. `ranges` are those the worker holds; `moving` is None when there is nothing new to tell.
     """
 
     batch_id: str
@@ -201,7 +233,8 @@ class BatchCommit:
     completed: int = 0
     failed: int = 0
     usage: Usage = NO_USAGE
-    shards: tuple[ShardNews, ...] = field(default=())
+    ranges: tuple[RangeNews, ...] = field(default=())
+    moving: Moving | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

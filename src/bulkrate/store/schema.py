@@ -1,8 +1,8 @@
 """The tables.
 
-A row per file, batch, shard and commit extent; never a row per line. Times are Unix seconds: whole ones where
-the API shows them, fractions where only we use them. `CHECK`s repeat what `core.lifecycle` says, so that a
-hand-made UPDATE cannot break it.
+A row per file, batch, shard, range and commit extent; never a row per line. Times are Unix seconds: whole
+ones where the API shows them, fractions where only we use them. `CHECK`s repeat what `core.lifecycle` says,
+so that a hand-made UPDATE cannot break it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bulkrate.core.lifecycle import Status
 metadata = MetaData()
 
 #: Raised by one whenever a table changes shape; a store of another version is refused, not guessed at.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _STATUSES = ", ".join(f"'{status}'" for status in Status)
 
@@ -143,7 +143,7 @@ batches = Table(
     CheckConstraint("completed + failed <= total", name="no_line_counts_twice"),
 )
 
-# The lines of one batch that ask for one model: the unit of claiming, moving and resuming.
+# The lines of one batch that ask for one model. Workers take them from the front, a range at a time.
 shards = Table(
     "shards",
     metadata,
@@ -152,19 +152,47 @@ shards = Table(
     Column("model", Text, nullable=False),
     Column("plan", String, nullable=False),
     Column("lines", BigInteger, nullable=False),
-    # The epoch of the worker that holds it; null while nobody does.
-    Column("epoch", BigInteger),
+    # Whether some of its lines had their outcome when it was admitted: a range of it may hold such lines.
+    Column("struck", Boolean, nullable=False, default=False),
+    # How many of its lines have been handed out; what came back unfinished is a range without an epoch.
+    Column("taken", BigInteger, nullable=False, default=0),
+    # Everything is taken and no range is open: every line has its outcome.
     Column("done", Boolean, nullable=False, default=False),
-    Column("in_flight", Integer, nullable=False, default=0),
-    Column("lines_per_s", Float, nullable=False, default=0.0),
-    Column("waiting", Text),
-    Index("shards_open", "done", "epoch"),
+    Index("shards_open", "done", "model"),
     # Whether a batch has open shards is asked of every live batch at once.
     Index("shards_of_batch", "batch_id", "done"),
+    CheckConstraint("taken <= lines", name="no_line_is_taken_twice"),
 )
 
-# What counts of the result logs, in the order in which it came to count. Reading the extents of a batch in
-# order gives a stream that only ever grows at its end, however many workers write.
+# Lines that are handed out and do not all have an outcome: so many places of a plan, from `start` on.
+ranges = Table(
+    "ranges",
+    metadata,
+    Column("batch_id", String, primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("lines", BigInteger, nullable=False),
+    # The worker that holds it; null when the one that held it died or let go.
+    Column("epoch", BigInteger),
+    # Its lines were under way at an upstream that died and did not come back: one of them may have killed it.
+    Column("suspect", Boolean, nullable=False, default=False),
+    Index("ranges_of_epoch", "epoch"),
+)
+
+# How a batch moves at one worker. Nobody's row outlives the worker.
+progress = Table(
+    "progress",
+    metadata,
+    Column("batch_id", String, primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("in_flight", Integer, nullable=False),
+    Column("lines_per_s", Float, nullable=False),
+    Column("waiting", Text),
+)
+
+# What counts of the result logs. Of each worker the newest extent of a batch is open: it grows with the next
+# commit, even if another worker has begun one after it. Whoever reads a running batch reads up to and
+# including the first open one, and so sees a stream that only ever grows at its end.
 extents = Table(
     "extents",
     metadata,
@@ -177,6 +205,9 @@ extents = Table(
     Column("errors_end", BigInteger, nullable=False),
     Column("ledger_start", BigInteger, nullable=False),
     Column("ledger_end", BigInteger, nullable=False),
+    Column("begun_at", Float, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Index("extents_open", "open", "epoch"),
 )
 
 # Whoever writes results: one row per incarnation. A dead or late one is fenced by `alive`.
@@ -199,6 +230,24 @@ upstreams = Table(
     Column("name", String, primary_key=True),
     Column("models", LargeBinary),
     Column("paused", Text),
+    Column("seen_at", Float, nullable=False),
+)
+
+# Which worker drives which upstream: one at a time, and no row for one that nobody drives.
+upstream_holders = Table(
+    "upstream_holders",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+)
+
+# How many lines in flight an upstream was last seen to do well with, by model. A restart begins there.
+windows = Table(
+    "windows",
+    metadata,
+    Column("upstream", String, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("in_flight", Integer, nullable=False),
     Column("seen_at", Float, nullable=False),
 )
 

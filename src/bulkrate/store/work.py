@@ -1,28 +1,60 @@
-"""Who does what: workers and their leases, the shards they hold, and the commits that make outcomes count.
+"""Who does what: workers and their leases, the ranges of lines they hold, and the commits that make outcomes
+count.
 
 The rules of the lease:
 
 - Whoever writes results is enlisted under an epoch, a number that is never used again.
 - An epoch lives until its lease lapses or somebody who knows better buries it. The dead do not come back.
-- A shard belongs to one living epoch at a time; burying an epoch frees its shards.
-- A commit counts only if its epoch is alive in the same transaction. Otherwise it raises `Fenced` and nothing
-  happened.
+- A range of lines belongs to one living epoch at a time; burying an epoch frees its ranges and upstreams.
+- A commit counts only if its epoch is alive in the same transaction, and holds the ranges that its outcomes
+  are of. Otherwise it raises `Fenced` and nothing happened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
 from bulkrate.core.lifecycle import Status
 from bulkrate.errors import Fenced, StoreError
 from bulkrate.store.database import Database
-from bulkrate.store.records import BatchCommit, ClaimedShard, Extent, LogEnds, ShardRecord
-from bulkrate.store.schema import batches, extents, files, shards, workers
+from bulkrate.store.extents import close_extents_of_epochs, close_old_extents, ends_of, extend, newest_of
+from bulkrate.store.records import BatchCommit, Extent, LogEnds, Moving, Offer, Range, ShardRecord, Want
+from bulkrate.store.schema import batches, extents, files, progress, ranges, shards, upstream_holders, workers
 
-# A shard that nobody drives.
-_STILL = {"in_flight": 0, "lines_per_s": 0.0, "waiting": None}
+# Shards asked for in one statement; SQLite takes 32,766 parameters.
+_ASKED_AT_ONCE = 1_000
+_CLAIMABLE = and_(
+    ~shards.c.done,
+    or_(
+        shards.c.taken < shards.c.lines,
+        exists().where(
+            ranges.c.batch_id == shards.c.batch_id, ranges.c.shard == shards.c.shard, ranges.c.epoch.is_(None)
+        ),
+    ),
+)
+_SENDING = and_(batches.c.id == shards.c.batch_id, batches.c.status == Status.IN_PROGRESS.value)
+_TAKE = (
+    update(shards)
+    .where(shards.c.batch_id == bindparam("of_batch"), shards.c.shard == bindparam("of_shard"))
+    .values(taken=bindparam("up_to"))
+)
 
 
 class WorkStore:
@@ -45,7 +77,7 @@ class WorkStore:
             _still_alive(connection, epoch, now, lease_s)
 
     def bury(self, epoch: int) -> None:
-        """Declare a worker dead and free its shards."""
+        """Declare a worker dead and free what it held."""
         with self._db.write() as connection:
             _bury(connection, [epoch])
 
@@ -61,66 +93,126 @@ class WorkStore:
         """Declare every worker dead: for whoever alone owns the data folder, at its start."""
         return self._bury_where(true())
 
-    def claim(self, epoch: int, *, limit: int, now: float, lease_s: float) -> list[ClaimedShard]:
-        """Up to `limit` free shards of batches in progress, oldest batch first. Raises `Fenced`."""
+    def living(self, roles: Sequence[str]) -> int:
+        """How many workers with one of these roles live."""
+        query = select(func.count()).where(workers.c.alive, workers.c.role.in_(roles))
+        with self._db.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def offers(self, *, serves: Callable[[str], bool], limit: int) -> list[Offer]:
+        """Up to `limit` shards with lines to claim whose model `serves`, oldest batch first."""
         query = (
             select(shards, batches.c.endpoint, batches.c.expires_at, files.c.blob)
-            .join(batches, batches.c.id == shards.c.batch_id)
+            .join(batches, _SENDING)
             .outerjoin(files, files.c.id == batches.c.input_file_id)
-            .where(~shards.c.done, shards.c.epoch.is_(None), batches.c.status == Status.IN_PROGRESS.value)
+            .where(_CLAIMABLE)
             .order_by(batches.c.seq, shards.c.shard)
             .limit(limit)
         )
-        with self._db.write() as connection:
-            _still_alive(connection, epoch, now, lease_s)
+        with self._db.read() as connection:
             rows = connection.execute(query).mappings().all()
-            for row in rows:
-                connection.execute(
-                    update(shards).where(_is(row["batch_id"], row["shard"])).values(epoch=epoch)
-                )
+            if len(rows) == limit:  # those of other models must not crowd out ours
+                models = select(shards.c.model).distinct().where(_CLAIMABLE, _SENDING)
+                served = [model for model in connection.execute(models).scalars() if serves(model)]
+                rows = connection.execute(query.where(shards.c.model.in_(served))).mappings().all()
         return [
-            ClaimedShard(
+            Offer(
                 shard=ShardRecord.of(row),
                 endpoint=row["endpoint"],
                 expires_at=row["expires_at"],
                 input_blob=row["blob"],
             )
             for row in rows
+            if serves(row["model"])
         ]
 
+    def claim(self, epoch: int, wants: Sequence[Want], *, now: float, lease_s: float) -> list[Range]:
+        """Lines of shards of batches in progress, at most as many as wanted of each.
+
+        What others left unfinished comes before what nobody has had. Raises `Fenced`.
+        """
+        claimed: list[Range] = []
+        fresh: list[Range] = []
+        with self._db.write() as connection:
+            _still_alive(connection, epoch, now, lease_s)
+            orphans = _orphans(connection)
+            for want, row in _sending(connection, wants):
+                adopted = _adopt(connection, epoch, want, orphans.get((want.batch_id, want.shard), ()))
+                claimed += adopted
+                missing = want.lines - sum(one.lines for one in adopted)
+                lines = min(missing, row["lines"] - row["taken"])
+                if lines > 0:
+                    fresh.append(
+                        Range(
+                            batch_id=want.batch_id,
+                            shard=want.shard,
+                            start=row["taken"],
+                            lines=lines,
+                            fresh=not row["struck"],
+                        )
+                    )
+            _hand_out(connection, epoch, fresh)
+        return claimed + fresh
+
+    def release_unknown(self, epoch: int, known: Collection[tuple[str, int, int]]) -> None:
+        """Let go of what a worker holds and does not know of: the answer to a claim was lost.
+
+        `known` are batch, shard and start of the ranges that it knows.
+        """
+        query = select(ranges).where(ranges.c.epoch == epoch)
+        with self._db.write() as connection:
+            for row in connection.execute(query).all():
+                if (row.batch_id, row.shard, row.start) not in known:
+                    this = _is_range(row.batch_id, row.shard, row.start)
+                    connection.execute(update(ranges).where(this).values(epoch=None))
+
     def take_over(self, epoch: int, batch_id: str, *, now: float, lease_s: float) -> list[ShardRecord]:
-        """The unfinished shards of a closing batch, for the last account. Raises `Fenced`."""
+        """The unfinished shards of a closing batch, for the last account: each as one range from 0 on,
+        whoever had some of it. Raises `Fenced`.
+        """
         query = select(shards).where(shards.c.batch_id == batch_id, ~shards.c.done).order_by(shards.c.shard)
         with self._db.write() as connection:
             _still_alive(connection, epoch, now, lease_s)
-            rows = connection.execute(query).mappings().all()
+            taken = [ShardRecord.of(row) for row in connection.execute(query).mappings()]
+            connection.execute(delete(ranges).where(ranges.c.batch_id == batch_id))
+            connection.execute(delete(progress).where(progress.c.batch_id == batch_id))
             mine = and_(shards.c.batch_id == batch_id, ~shards.c.done)
-            connection.execute(update(shards).where(mine).values(epoch=epoch, **_STILL))
-        return [ShardRecord.of(row) for row in rows]
-
-    def release(self, epoch: int, batch_id: str, shard: int) -> None:
-        """Let go of a shard that is not done."""
-        with self._db.write() as connection:
-            mine = and_(_is(batch_id, shard), shards.c.epoch == epoch)
-            connection.execute(update(shards).where(mine).values(epoch=None, **_STILL))
+            connection.execute(update(shards).where(mine).values(taken=shards.c.lines))
+            for shard in taken:
+                whole = {"batch_id": batch_id, "shard": shard.shard, "start": 0, "lines": shard.lines}
+                connection.execute(insert(ranges).values(**whole, epoch=epoch))
+        return taken
 
     def commit(self, epoch: int, commits: Sequence[BatchCommit], *, now: float, lease_s: float) -> None:
         """Make outcomes count, all or none. Raises `Fenced` when the epoch is dead."""
         with self._db.write() as connection:
             _still_alive(connection, epoch, now, lease_s)
             for commit in commits:
-                make_count(connection, epoch, commit)
+                make_count(connection, epoch, commit, now=now)
 
     def log_ends(self, epoch: int, batch_id: str) -> LogEnds:
         """How far this worker's logs of a batch count."""
         with self._db.read() as connection:
-            return _log_ends(connection, epoch, batch_id)
+            return ends_of(newest_of(connection, epoch, batch_id)[0])
 
     def extents(self, batch_id: str) -> list[Extent]:
-        """What counts of a batch's logs, in order."""
+        """All that counts of a batch's logs."""
         query = select(extents).where(extents.c.batch_id == batch_id).order_by(extents.c.number)
         with self._db.read() as connection:
             return [Extent.of(row) for row in connection.execute(query).mappings()]
+
+    def settled_extents(self, batch_id: str) -> list[Extent]:
+        """What counts of a batch's logs, as far as its order is settled: read again, it has only grown at its
+        end. Of a batch that has ended that is all.
+        """
+        found = self.extents(batch_id)
+        growing = next((number for number, extent in enumerate(found) if extent.open), len(found))
+        return found[: growing + 1]
+
+    def close_old_extents(self, *, now: float) -> None:
+        """Let nobody wait long for what stands behind an extent that is still open."""
+        with self._db.write() as connection:
+            close_old_extents(connection, now=now)
 
     def shards(self, batch_id: str) -> list[ShardRecord]:
         """All shards of a batch."""
@@ -136,24 +228,26 @@ class WorkStore:
             return dead
 
 
-def _is(batch_id: str, shard: int) -> ColumnElement[bool]:
-    return and_(shards.c.batch_id == batch_id, shards.c.shard == shard)
-
-
-def make_count(connection: Connection, epoch: int, commit: BatchCommit) -> None:
+def make_count(connection: Connection, epoch: int, commit: BatchCommit, *, now: float) -> None:
     """Make one batch's outcomes count, within a transaction in which the epoch was found alive.
 
     What counts already does not count again: a commit whose answer was lost may be made anew. Raises
-    `StoreError` for outcomes that do not follow the last ones.
+    `StoreError` for outcomes that do not follow the last ones, `Fenced` for those of a range that the epoch
+    does not hold.
     """
+    counts = False
     if commit.since != commit.until:
-        ends = _log_ends(connection, epoch, commit.batch_id)
-        if ends == commit.since:
-            _extend(connection, epoch, commit)
+        newest, count = newest_of(connection, epoch, commit.batch_id)
+        ends = ends_of(newest)
+        counts = ends == commit.since
+        if counts:
+            extend(connection, epoch, commit, newest, count, now=now)
             _count(connection, commit)
         elif ends.ledger < commit.until.ledger:
             raise StoreError(f"the log of {commit.batch_id} ends at {ends}, not at {commit.since}")
-    _tell(connection, epoch, commit)
+    _settle_ranges(connection, epoch, commit, must_hold=counts)
+    if commit.moving is not None:
+        _tell(connection, epoch, commit.batch_id, commit.moving)
 
 
 def must_live(connection: Connection, epoch: int) -> None:
@@ -178,46 +272,120 @@ def _bury(connection: Connection, epochs: list[int]) -> None:
     if not epochs:
         return
     connection.execute(update(workers).where(workers.c.epoch.in_(epochs)).values(alive=False))
-    orphans = and_(shards.c.epoch.in_(epochs), ~shards.c.done)
-    connection.execute(update(shards).where(orphans).values(epoch=None, **_STILL))
+    connection.execute(update(ranges).where(ranges.c.epoch.in_(epochs)).values(epoch=None))
+    connection.execute(delete(progress).where(progress.c.epoch.in_(epochs)))
+    connection.execute(delete(upstream_holders).where(upstream_holders.c.epoch.in_(epochs)))
+    close_extents_of_epochs(connection, epochs)
 
 
-def _log_ends(connection: Connection, epoch: int, batch_id: str) -> LogEnds:
-    query = select(
-        func.max(extents.c.output_end), func.max(extents.c.errors_end), func.max(extents.c.ledger_end)
-    ).where(extents.c.batch_id == batch_id, extents.c.epoch == epoch)
-    output, errors, ledger = connection.execute(query).one()
-    return LogEnds(output=output or 0, errors=errors or 0, ledger=ledger or 0)
+def _orphans(connection: Connection) -> dict[tuple[str, int], list[RowMapping]]:
+    """The ranges that nobody holds, by shard."""
+    query = select(ranges).where(ranges.c.epoch.is_(None)).order_by(ranges.c.start)
+    found: dict[tuple[str, int], list[RowMapping]] = {}
+    for row in connection.execute(query).mappings():
+        found.setdefault((row["batch_id"], row["shard"]), []).append(row)
+    return found
 
 
-def _extend(connection: Connection, epoch: int, commit: BatchCommit) -> None:
-    """Lengthen the batch's last extent if it is ours, else begin one: a stream grows only at its end."""
-    ends = {
-        "output_end": commit.until.output,
-        "errors_end": commit.until.errors,
-        "ledger_end": commit.until.ledger,
-    }
-    last = connection.execute(
-        select(extents.c.number, extents.c.epoch)
-        .where(extents.c.batch_id == commit.batch_id)
-        .order_by(extents.c.number.desc())
-        .limit(1)
-    ).first()
-    if last is not None and last.epoch == epoch:
-        mine = and_(extents.c.batch_id == commit.batch_id, extents.c.number == last.number)
-        connection.execute(update(extents).where(mine).values(**ends))
-        return
-    connection.execute(
-        insert(extents).values(
-            batch_id=commit.batch_id,
-            number=0 if last is None else last.number + 1,
-            epoch=epoch,
-            output_start=commit.since.output,
-            errors_start=commit.since.errors,
-            ledger_start=commit.since.ledger,
-            **ends,
+def _sending(connection: Connection, wants: Sequence[Want]) -> Iterator[tuple[Want, RowMapping]]:
+    """Those shards of the wanted whose batch is in progress."""
+    which = tuple_(shards.c.batch_id, shards.c.shard)
+    for first in range(0, len(wants), _ASKED_AT_ONCE):
+        asked = {(want.batch_id, want.shard): want for want in wants[first : first + _ASKED_AT_ONCE]}
+        query = select(shards).join(batches, _SENDING).where(which.in_(list(asked)))
+        for row in connection.execute(query).mappings().all():
+            yield asked[row["batch_id"], row["shard"]], row
+
+
+def _adopt(connection: Connection, epoch: int, want: Want, orphans: Sequence[RowMapping]) -> list[Range]:
+    """Take orphaned ranges of a shard; one that is longer than is wanted is cut, unless it is suspect."""
+    adopted: list[Range] = []
+    missing = want.lines
+    for orphan in orphans:
+        if missing <= 0:
+            break
+        start, suspect = orphan["start"], orphan["suspect"]
+        lines = orphan["lines"] if suspect else min(orphan["lines"], missing)
+        missing -= lines
+        _cut(connection, orphan, lines, epoch=epoch, suspect=suspect)
+        adopted.append(
+            Range(
+                batch_id=want.batch_id,
+                shard=want.shard,
+                start=start,
+                lines=lines,
+                fresh=False,
+                suspect=suspect,
+            )
         )
-    )
+    return adopted
+
+
+def _cut(connection: Connection, whole: RowMapping, lines: int, *, epoch: int | None, suspect: bool) -> None:
+    """Let the first lines of a range have this epoch, and be suspect or not; the rest is a range apart."""
+    first = _is_range(whole["batch_id"], whole["shard"], whole["start"])
+    connection.execute(update(ranges).where(first).values(epoch=epoch, lines=lines, suspect=suspect))
+    if lines < whole["lines"]:
+        rest = {"start": whole["start"] + lines, "lines": whole["lines"] - lines}
+        connection.execute(
+            insert(ranges).values(batch_id=whole["batch_id"], shard=whole["shard"], epoch=None, **rest)
+        )
+
+
+def _hand_out(connection: Connection, epoch: int, fresh: Sequence[Range]) -> None:
+    if not fresh:
+        return
+    taken = [
+        {"of_batch": one.batch_id, "of_shard": one.shard, "up_to": one.start + one.lines} for one in fresh
+    ]
+    connection.execute(_TAKE, taken)
+    held = [
+        {
+            "batch_id": one.batch_id,
+            "shard": one.shard,
+            "start": one.start,
+            "lines": one.lines,
+            "epoch": epoch,
+        }
+        for one in fresh
+    ]
+    connection.execute(insert(ranges), held)
+
+
+def _is_range(batch_id: str, shard: int, start: int) -> ColumnElement[bool]:
+    return and_(ranges.c.batch_id == batch_id, ranges.c.shard == shard, ranges.c.start == start)
+
+
+def _settle_ranges(connection: Connection, epoch: int, commit: BatchCommit, *, must_hold: bool) -> None:
+    """Forget the ranges that are done, free those that are let go, and see that the worker holds the rest."""
+    ended: set[int] = set()
+    for news in commit.ranges:
+        mine = and_(_is_range(commit.batch_id, news.shard, news.start), ranges.c.epoch == epoch)
+        if news.done:
+            found = connection.execute(delete(ranges).where(mine)).rowcount
+            ended.add(news.shard)
+        elif news.released or must_hold:
+            held = connection.execute(select(ranges).where(mine)).mappings().all()
+            found = len(held)
+            for whole in held if news.released else ():
+                lines = min(news.suspect, whole["lines"]) or whole["lines"]
+                _cut(connection, whole, lines, epoch=None, suspect=news.suspect > 0)
+        else:
+            continue
+        if must_hold and not found:
+            raise Fenced(
+                f"epoch {epoch} does not hold the lines from {news.start} of shard {news.shard} "
+                f"of {commit.batch_id}; another worker does"
+            )
+    for shard in sorted(ended):
+        left = exists().where(ranges.c.batch_id == commit.batch_id, ranges.c.shard == shard)
+        all_done = and_(
+            shards.c.batch_id == commit.batch_id,
+            shards.c.shard == shard,
+            shards.c.taken == shards.c.lines,
+            ~left,
+        )
+        connection.execute(update(shards).where(all_done).values(done=True))
 
 
 def _count(connection: Connection, commit: BatchCommit) -> None:
@@ -239,16 +407,15 @@ def _count(connection: Connection, commit: BatchCommit) -> None:
     )
 
 
-def _tell(connection: Connection, epoch: int, commit: BatchCommit) -> None:
-    for news in commit.shards:
-        connection.execute(
-            update(shards)
-            .where(_is(commit.batch_id, news.shard), shards.c.epoch == epoch)
-            .values(
-                done=news.done,
-                epoch=None if news.released else epoch,
-                in_flight=news.in_flight,
-                lines_per_s=news.lines_per_s,
-                waiting=news.waiting,
-            )
-        )
+def _tell(connection: Connection, epoch: int, batch_id: str, moving: Moving) -> None:
+    mine = and_(progress.c.batch_id == batch_id, progress.c.epoch == epoch)
+    if moving == Moving():
+        connection.execute(delete(progress).where(mine))
+        return
+    told = {
+        "in_flight": moving.in_flight,
+        "lines_per_s": moving.lines_per_s,
+        "waiting": moving.waiting,
+    }
+    if connection.execute(update(progress).where(mine).values(**told)).rowcount == 0:
+        connection.execute(insert(progress).values(batch_id=batch_id, epoch=epoch, **told))

@@ -157,7 +157,7 @@ class Batches:
             raise Conflict(
                 f"Cannot cancel a batch with status '{record.status}'; only one that is {allowed}."
             ) from None
-        self._context.bells.sender.ring()
+        self._context.bells.ring_senders()
         self._context.bells.clerk.ring()
         return await self._view(cast(BatchRecord, moved))
 
@@ -168,7 +168,7 @@ class Batches:
         """
         record = await self._find(project, batch_id)
         await self._refuse_deleted(project, record, stream)
-        extents = await self._context.ask(self._context.store.work.extents, record.id)
+        extents = await self._context.ask(self._context.store.work.settled_extents, record.id)
         filename = f"{record.id}_{stream}.jsonl"
         if order == "input" and stream == "output":
             if not record.state.terminal:

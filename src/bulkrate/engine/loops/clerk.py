@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 
+from bulkrate.core.stats import CommitSnapshot, CommitStats
 from bulkrate.engine.bell import Waiter
 from bulkrate.engine.context import Context
 from bulkrate.engine.log import LogWriter
@@ -17,11 +18,12 @@ from bulkrate.engine.loops.admit import Admitter
 from bulkrate.engine.loops.finish import Finisher
 from bulkrate.engine.loops.notify import Notifier
 from bulkrate.engine.loops.sweep import Sweeper
+from bulkrate.engine.roles import CLERK
+from bulkrate.engine.telling import Teller
 from bulkrate.errors import BlobError, Fenced, StoreError
 from bulkrate.store.records import BatchRecord
 from bulkrate.telemetry import log_event, traces
 
-ROLE = "clerk"
 # Batches read side by side; each holds a slice of its file, one line and its bit fields (40 MB at ten million
 # lines).
 _ADMITTED_AT_ONCE = 16
@@ -44,6 +46,8 @@ class Clerk:
         self._context = context
         self._epoch = epoch
         self._writer = LogWriter(context.store, context.blobs, epoch)
+        self._teller = Teller(context, CLERK)
+        self._writer.stats = CommitStats(self._teller.commits_before)
         self._admitter = Admitter(context, self._writer, epoch)
         self._finisher = Finisher(context, self._writer, epoch)
         self._sweeper = Sweeper(context)
@@ -65,12 +69,16 @@ class Clerk:
                 group.create_task(self._sweep_loop(waiter)),
                 group.create_task(self._notify_loop()),
                 group.create_task(self._renew_loop()),
+                group.create_task(self._teller.keep_telling(dict, self._commits)),
             ]
             await self._stopping.wait()
             for task in (*loops, *self._reading.values(), *self._closing.values()):
                 task.cancel()
         await self._context.ask(self._context.store.work.bury, self._epoch)
         self._writer.close()
+
+    def _commits(self) -> CommitSnapshot:
+        return self._writer.stats.snapshot(queued=0)
 
     def stop(self) -> None:
         """End soon; whatever was begun is begun again by the next clerk."""
@@ -115,7 +123,7 @@ class Clerk:
                     await self._admitter.give_up(batch)
         finally:
             del self._reading[batch.id]
-        self._context.bells.sender.ring()
+        self._context.bells.ring_senders()
         self._tell_ends()  # it may have been rejected
         waiter.ring()
 
@@ -142,7 +150,7 @@ class Clerk:
             with contextlib.suppress(_FailedForNowError):
                 async with self._watched("sweep"):
                     if await self._sweeper.run_once():
-                        self._context.bells.sender.ring()
+                        self._context.bells.ring_senders()
                         waiter.ring()
             await asyncio.sleep(self._context.settings.timing.sweep_s)
 
@@ -200,10 +208,10 @@ class Clerk:
         if not self._failing:
             log_event(logging.ERROR, "clerk_paused", reason=reason)
         self._failing.add(what)
-        self._context.board.say(ROLE, reason)
+        self._context.board.say(CLERK, reason)
         await asyncio.sleep(_TROUBLE_WAIT_S)
 
     def _moves_again(self) -> None:
         if not self._failing:
             log_event(logging.WARNING, "clerk_resumed")
-            self._context.board.say(ROLE, None)
+            self._context.board.say(CLERK, None)

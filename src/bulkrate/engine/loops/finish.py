@@ -20,8 +20,8 @@ from bulkrate.engine.ids import new_file_id, new_id
 from bulkrate.engine.log import BatchLog, LogWriter, finished_lines, read_pieces
 from bulkrate.engine.points import reach
 from bulkrate.engine.retention import expiry
-from bulkrate.errors import BlobMissing, IllegalTransition
-from bulkrate.store.records import BatchRecord, Extent, FileRecord, ShardNews, ShardRecord
+from bulkrate.errors import BlobMissing
+from bulkrate.store.records import BatchRecord, Extent, FileRecord, RangeNews, ShardRecord
 from bulkrate.telemetry import log_event, traces
 from bulkrate.wire.lines import failure_line, line_id
 
@@ -48,26 +48,23 @@ class Finisher:
     async def ready(self) -> list[BatchRecord]:
         """The batches that can be closed now."""
         store = self._context.store.batches
-        for batch_id in await self._context.ask(store.sent):
-            try:
-                await self._context.ask(store.move, batch_id, Event.LINES_DONE, now=self._context.now())
-            except IllegalTransition:
-                continue  # it was cancelled in this moment; it is settled below all the same
-        return await self._context.ask(store.settled)
+        sent = await self._context.ask(store.sent)
+        return sent + await self._context.ask(store.settled, self._epoch)
 
     async def close(self, batch: BatchRecord) -> None:
         """Account for every line of a batch, and end it. Does nothing to one that has ended."""
         context = self._context
         reach("finish.moved")
-        shards = await context.ask(
-            context.store.work.take_over,
-            self._epoch,
-            batch.id,
-            now=context.clock(),
-            lease_s=context.settings.timing.lease_s,
-        )
-        if shards:
-            await self._tell_who_never_ran(batch, shards)
+        if batch.state.closing:
+            shards = await context.ask(
+                context.store.work.take_over,
+                self._epoch,
+                batch.id,
+                now=context.clock(),
+                lease_s=context.settings.timing.lease_s,
+            )
+            if shards:
+                await self._tell_who_never_ran(batch, shards)
         extents = await context.ask(context.store.work.extents, batch.id)
         now = context.now()
         counted = await context.ask(context.store.batches.by_id, batch.id)
@@ -130,7 +127,7 @@ class Finisher:
         except BlobMissing as error:
             # Nobody knows its lines any more. The batch ends all the same, short of them.
             log_event(logging.ERROR, "shard_unreadable", batch=batch.id, shard=shard.shard, reason=str(error))
-            await self._commit(log, ShardNews(shard=shard.shard, done=True, released=True))
+            await self._commit(log, RangeNews(shard=shard.shard, start=0, done=True))
             return
         try:
             for piece in read_pieces(plan, 0, plan.size):
@@ -143,13 +140,13 @@ class Finisher:
                     log.add(planned.line, Fate.NEVER_RAN, record)
                     told += 1
                     if told % _LINES_AT_ONCE == 0:
-                        await self._commit(log)
+                        await self._commit(log, RangeNews(shard=shard.shard, start=0))
                         reach("finish.telling")
-            await self._commit(log, ShardNews(shard=shard.shard, done=True, released=True))
+            await self._commit(log, RangeNews(shard=shard.shard, start=0, done=True))
         finally:
             plan.close()
 
-    async def _commit(self, log: BatchLog, *news: ShardNews) -> None:
+    async def _commit(self, log: BatchLog, *news: RangeNews) -> None:
         await self._context.ask(
             self._writer.commit,
             [log.hand_over(news)],

@@ -172,6 +172,7 @@ class Reading:
                     model=shard.model,
                     plan=shard.key,
                     lines=shard.lines,
+                    struck=self.struck > 0,
                 )
             )
         return plan

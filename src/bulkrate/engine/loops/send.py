@@ -1,4 +1,4 @@
-"""**send**: a worker claims shards, sends their lines, and commits what comes back.
+"""**send**: a worker claims lines, sends them, and commits what comes back.
 
 What is not committed did not happen: a worker that dies costs the lines in flight and those answered since
 its last commit, and nothing else. A worker that was declared dead finds out at its next commit (`Fenced`) and
@@ -10,63 +10,85 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 
 import msgspec
 
 from bulkrate.core.deadline import stop_line
 from bulkrate.core.health import State
 from bulkrate.core.lifecycle import Status
-from bulkrate.dispatch import Dispatcher, Driver, Lane
+from bulkrate.core.stats import CommitSnapshot, CommitStats
+from bulkrate.dispatch import Dispatcher, Driver
 from bulkrate.engine.bell import Waiter
 from bulkrate.engine.context import Context
-from bulkrate.engine.log import BatchLog, Group, LogWriter, finished_lines
-from bulkrate.engine.loops.load import ShardLoad
-from bulkrate.engine.loops.shards import TELL_S, ActiveBatch, ActiveShard
+from bulkrate.engine.log import Group, LogWriter
+from bulkrate.engine.loops.claim import Claims
+from bulkrate.engine.loops.shards import TELL_S, ActiveBatch
+from bulkrate.engine.loops.tenure import Tenure
 from bulkrate.engine.points import reach
+from bulkrate.engine.roles import sender_number
+from bulkrate.engine.telling import Teller
 from bulkrate.errors import BlobError, Fenced, StoreError
-from bulkrate.store.records import ClaimedShard, UpstreamRecord
+from bulkrate.store.records import UpstreamRecord
 from bulkrate.telemetry import log_event
 
-ROLE = "sender"
-# Shards driven at once. More wait in the store; each takes about 20 kB here.
-_SHARDS_MAX = 4_096
-_CLAIMED_AT_ONCE = 256
 # A commit that takes longer stops the sending until it is through: what a crash costs stays within a second.
 _COMMIT_S_MAX = 0.5
 _TROUBLE_WAIT_S = 1.0
+# How old the verdict may be whether a line can still be answered in time; it is asked for with every line.
+_JUDGED_S = 0.1
 
 
 class Sender:
     """One worker, from its enlistment to its end."""
 
-    def __init__(self, context: Context, epoch: int) -> None:
+    def __init__(self, context: Context, epoch: int, role: str) -> None:
         self._context = context
         self._epoch = epoch
+        self._role = role
         self._timing = context.settings.timing
         self._writer = LogWriter(context.store, context.blobs, epoch)
-        self._batches: dict[str, ActiveBatch] = {}
-        self._not_begun: deque[ClaimedShard] = deque()
-        self._unreadable: set[tuple[str, int]] = set()
+        self._teller = Teller(context, role)
+        self._writer.stats = CommitStats(self._teller.commits_before)
         self._unsafe: list[Group] = []
-        self._dispatcher = Dispatcher(context.settings, on_news=self._on_upstream_news)
+        self._dispatcher = Dispatcher(
+            context.settings,
+            on_news=self._on_upstream_news,
+            may_be_served=self._may_be_served,
+            counted=self._teller.before,
+        )
+        self._claims = Claims(
+            context,
+            epoch,
+            self._dispatcher,
+            may_send=self._may_send,
+            on_change=self._on_change,
+            unsafe=lambda: [group.commit for group in self._unsafe],
+        )
+        self._tenure = Tenure(context, epoch, sender_number(role), self._dispatcher)
         self._news: dict[str, UpstreamRecord] = {}
         self._changed = asyncio.Event()
         self._finished_one = asyncio.Event()
         self._stopping = asyncio.Event()
+        #: Batches that expire before this moment have crossed their stop line, as of `_judged_at`.
+        self._too_late = 0.0
+        self._judged_at = float("-inf")
         self._landed = False
         self._troubled = False
         self._held = False
+        self._look_around_at = 0.0
+        self._waiter: Waiter | None = None
         self._loop = asyncio.get_running_loop()
 
     async def run(self, waiter: Waiter) -> None:
         """Send until stopped. Raises `Fenced` when another worker has taken over."""
-        self._dispatcher.start()
+        self._waiter = waiter
         async with asyncio.TaskGroup() as group:
             loops = [
-                group.create_task(self._claim_loop(waiter)),
+                group.create_task(self._look_loop(waiter)),
+                group.create_task(self._claim_loop()),
                 group.create_task(self._renew_loop()),
                 group.create_task(self._watch()),
+                group.create_task(self._teller.keep_telling(self._dispatcher.snapshots, self._commits)),
             ]
             group.create_task(self._commit_loop())
             await self._stopping.wait()
@@ -78,6 +100,8 @@ class Sender:
             self._changed.set()
             self._finished_one.set()
         await self._last_commit()
+        with contextlib.suppress(StoreError):
+            await self._tenure.record_all()
         await self._dispatcher.close()
         await self._context.ask(self._context.store.work.bury, self._epoch)
         self._writer.close()
@@ -86,10 +110,14 @@ class Sender:
         """Send nothing more, let what is in flight land, commit, end."""
         self._stopping.set()
 
+    def _commits(self) -> CommitSnapshot:
+        gathered = sum(batch.log.waiting_lines for batch in self._claims.batches.values())
+        return self._writer.stats.snapshot(queued=gathered + sum(len(group.ledger) for group in self._unsafe))
+
     # --- claiming and letting go ---
 
-    async def _claim_loop(self, waiter: Waiter) -> None:
-        while True:
+    async def _look_loop(self, waiter: Waiter) -> None:
+        while not self._stopping.is_set():
             try:
                 await self._look_round()
             except Fenced:
@@ -100,111 +128,62 @@ class Sender:
 
     async def _look_round(self) -> None:
         await self._close_stopped()
-        await self._begin_all()
-        room = _SHARDS_MAX - len(self._not_begun) - sum(len(batch.shards) for batch in self._batches.values())
-        while room > 0 and not self._stopping.is_set():
-            claimed = await self._context.ask(
-                self._context.store.work.claim,
-                self._epoch,
-                limit=min(room, _CLAIMED_AT_ONCE),
-                now=self._context.clock(),
-                lease_s=self._timing.lease_s,
-            )
-            if claimed:
-                reach("send.claimed")
-            self._not_begun.extend(claimed)
-            await self._begin_all()
-            room -= len(claimed)
-            if len(claimed) < _CLAIMED_AT_ONCE:
-                break
+        if self._loop.time() >= self._look_around_at:
+            for driver in await self._tenure.look():
+                self._claims.let_go_of(driver)
+            await self._claims.look_around()
+            self._look_around_at = self._loop.time() + self._timing.poll_s / 2
+        await self._claims.look()
 
-    async def _begin_all(self) -> None:
-        """Begin every shard that was claimed; one that cannot be read now is tried again later."""
-        for _ in range(len(self._not_begun)):
-            claimed = self._not_begun[0]
+    async def _claim_loop(self) -> None:
+        while not self._stopping.is_set():
             try:
-                await self._begin(claimed)
-            except BlobError as error:
-                self._say_unreadable(claimed, error)
-                self._not_begun.append(claimed)
-            self._not_begun.popleft()
-
-    async def _begin(self, claimed: ClaimedShard) -> None:
-        shard = claimed.shard
-        batch = self._batches.get(shard.batch_id)
-        if batch is None:
-            batch = self._batches[shard.batch_id] = await self._context.ask(self._open_batch, shard.batch_id)
-        plan = self._context.blobs.open(shard.plan)
-        try:
-            source = self._context.blobs.open(claimed.input_blob or "gone")
-        except BlobError:
-            plan.close()
-            raise
-        load = ShardLoad(
-            claimed,
-            plan=plan,
-            source=source,
-            finished=batch.finished,
-            log=batch.log,
-            may_send=self._may_send,
-            on_change=self._on_change,
-        )
-        lane = Lane(load)
-        batch.shards[shard.shard] = ActiveShard(load, lane, told_at=self._loop.time())
-        self._dispatcher.enter(lane)
-
-    def _say_unreadable(self, claimed: ClaimedShard, error: BlobError) -> None:
-        which = (claimed.shard.batch_id, claimed.shard.shard)
-        if which not in self._unreadable:
-            self._unreadable.add(which)
-            log_event(logging.ERROR, "shard_unreadable", batch=which[0], shard=which[1], reason=str(error))
-
-    def _open_batch(self, batch_id: str) -> ActiveBatch:
-        extents = self._context.store.work.extents(batch_id)
-        finished = finished_lines(self._context.blobs, extents)
-        ends = self._context.store.work.log_ends(self._epoch, batch_id)
-        return ActiveBatch(BatchLog(batch_id, ends), finished)
+                await self._claims.keep_stocked()
+            except Fenced:
+                raise
+            except (StoreError, BlobError) as error:
+                await self._in_trouble(error)
+                self._claims.wake()
 
     async def _close_stopped(self) -> None:
         """Stop sending the lines of batches that are cancelled or late; let go of what has landed or waited
         long enough.
         """
-        known = {*self._batches, *(claimed.shard.batch_id for claimed in self._not_begun)}
+        known = list(self._claims.batches)
         if not known:
             return
-        statuses = await self._context.ask(self._context.store.batches.statuses, list(known))
-        stopped = {name for name in known if not statuses.get(name, Status.CANCELLED).sending}
-        for batch_id in stopped & self._batches.keys():
-            self._close(self._batches[batch_id])
-        for claimed in [claimed for claimed in self._not_begun if claimed.shard.batch_id in stopped]:
-            shard = claimed.shard
-            await self._context.ask(
-                self._context.store.work.release, self._epoch, shard.batch_id, shard.shard
-            )
-            self._not_begun.remove(claimed)
+        statuses = await self._context.ask(self._context.store.batches.statuses, known)
+        for batch_id in known:
+            batch = self._claims.batches.get(batch_id)
+            if batch is not None and not statuses.get(batch_id, Status.CANCELLED).sending:
+                self._close(batch)
 
     def _close(self, batch: ActiveBatch) -> None:
         now = self._loop.time()
         for active in batch.shards.values():
-            if active.closing_since is None:
-                active.closing_since = now
-                self._dispatcher.leave(active.lane)
-            landed = active.lane.in_flight == 0
-            if landed or now - active.closing_since > self._timing.grace_s:
-                if not landed:
-                    active.load.abandoned = True
-                    self._dispatcher.abandon(active.lane)
-                self._changed.set()
-                self._finished_one.set()
+            self._claims.let_go(active)
+            waited_s = now - (active.closing_since or now)
+            if active.lane.in_flight and waited_s > self._timing.grace_s:
+                active.load.abandoned = True
+                self._dispatcher.abandon(active.lane)
+                self._on_change(True)
+
+    def _may_be_served(self, model: str) -> bool:
+        return self._claims.may_be_served(model)
 
     def _may_send(self, expires_at: int) -> bool:
-        return self._context.clock() < stop_line(expires_at, self._dispatcher.latency_s)
+        now = self._loop.time()
+        if now - self._judged_at > _JUDGED_S:
+            self._judged_at = now
+            self._too_late = self._context.clock() - stop_line(0.0, self._dispatcher.latency_s)
+        return self._too_late < expires_at
 
     # --- committing ---
 
     def _on_change(self, finished: bool) -> None:
-        self._changed.set()
-        if finished or self._dispatcher.in_flight == 0:
+        if not self._changed.is_set():
+            self._changed.set()
+        if finished:
             self._finished_one.set()
 
     async def _commit_loop(self) -> None:
@@ -259,27 +238,27 @@ class Sender:
         """Close the logs of batches without a shard. Not before all of theirs counts: opened again too
         early, a log would begin at an end that is no longer the last.
         """
-        for batch_id in [batch_id for batch_id, batch in self._batches.items() if not batch.shards]:
-            del self._batches[batch_id]
+        batches = self._claims.batches
+        for batch_id in [batch_id for batch_id, batch in batches.items() if not batch.shards]:
+            del batches[batch_id]
 
     def _gather(self) -> bool:
         """Hand over what every batch has gathered; whether a shard ended by it."""
         now = self._loop.time()
         ended = False
-        for batch in self._batches.values():
+        for batch in self._claims.batches.values():
             news = []
             for number, active in list(batch.shards.items()):
                 over = active.over
-                if over or active.has_news(now):
-                    news.append(active.tell(now))
+                news += active.news()
                 if over:
                     ended = True
-                    del batch.shards[number]
+                    batch.forget(number)
                     self._dispatcher.leave(active.lane)
                     active.load.close()
-            group = batch.log.hand_over(tuple(news))
-            if group.ledger or news:
-                self._unsafe.append(group)
+            moving = batch.moving(now)
+            if batch.log.waiting_lines or moving is not None or any(one.done or one.released for one in news):
+                self._unsafe.append(batch.log.hand_over(tuple(news), moving))
         return ended
 
     async def _renew_loop(self) -> None:
@@ -313,7 +292,7 @@ class Sender:
         if not self._troubled:
             log_event(logging.ERROR, "sender_paused", reason=str(error))
         self._troubled = True
-        self._context.board.say(ROLE, str(error))
+        self._context.board.say(self._role, str(error))
         await asyncio.sleep(_TROUBLE_WAIT_S)
         self._changed.set()
 
@@ -323,7 +302,7 @@ class Sender:
             self._dispatcher.hold(False)
         if self._troubled:
             self._troubled = False
-            self._context.board.say(ROLE, None)
+            self._context.board.say(self._role, None)
             log_event(logging.WARNING, "sender_resumed")
 
     def _hold(self) -> None:
@@ -331,6 +310,8 @@ class Sender:
         self._dispatcher.hold(True)
 
     def _on_upstream_news(self, driver: Driver) -> None:
+        if self._waiter is not None:
+            self._waiter.ring()  # it may serve lines that wait in the store
         models = driver.catalogue.models
         self._news[driver.name] = UpstreamRecord(
             name=driver.name,
@@ -340,6 +321,7 @@ class Sender:
         )
         self._changed.set()
         self._finished_one.set()
+        self._teller.tell(self._dispatcher.snapshots(), self._commits())
 
     # --- ending ---
 
@@ -351,10 +333,10 @@ class Sender:
             await asyncio.sleep(0.02)
 
     async def _last_commit(self) -> None:
-        for batch in self._batches.values():
-            for active in batch.shards.values():
-                active.load.abandoned = active.lane.in_flight > 0
-                active.closing_since = self._loop.time()
+        for active in self._claims.shards():
+            active.claiming = False
+            active.load.abandoned = active.lane.in_flight > 0
+            active.closing_since = self._loop.time()
         for _ in range(3):
             await self._commit()
             if not self._unsafe:

@@ -25,11 +25,12 @@ class Sweeper:
         self._context = context
 
     async def run_once(self) -> bool:
-        """Do what is due; whether a batch or a shard was moved by it."""
+        """Do what is due; whether a batch was moved or lines were freed by it."""
         moved = await self._close_windows()
         moved |= await self._bury_the_late()
         await self._end_uploads()
         await self._purge()
+        await self._context.ask(self._context.store.work.close_old_extents, now=self._context.clock())
         older_than = self._context.now() - _DELIVERIES_KEPT_S
         await self._context.ask(self._context.store.webhooks.prune, older_than=older_than)
         return moved

@@ -1,10 +1,11 @@
-"""The processes beside the one that serves HTTP: one clerk, one sender.
+"""The processes beside the one that serves HTTP: one clerk, and senders.
 
-    python -m bulkrate.engine.processes.process ROLE FD,FD,FD,FD,FD,FD,FD
+    python -m bulkrate.engine.processes.process ROLE FD,FD,…
 
-The settings come as one line of JSON on standard input, so that no secret shows in a process list. Standard
-input then stays open as a lifeline: at its end the parent has died, and so does the child, at once and
-without cleaning up. That is no different from a power cut, which the engine survives anyway.
+The settings come as one line of JSON on standard input, so that no secret shows in a process list, and when
+it is time to begin: until then the process loads what it needs. Standard input then stays open as a lifeline:
+at its end the parent has died, and so does the child, at once and without cleaning up. That is no different
+from a power cut, which the engine survives anyway.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import uvloop
 from bulkrate.config import Settings
 from bulkrate.engine.bell import Bells, Waiter
 from bulkrate.engine.board import Board
-from bulkrate.engine.context import ROLES, Context, close_context, open_context
+from bulkrate.engine.context import Context, close_context, open_context
 from bulkrate.engine.loops import clerk, send
+from bulkrate.engine.roles import CLERK, roles_of, sender_number
 from bulkrate.errors import Fenced
 from bulkrate.telemetry import log_event, log_to_stderr, traces
 
@@ -35,14 +37,19 @@ EXIT_FENCED = 75
 
 def main(role: str, descriptors: str, lifeline: BinaryIO) -> int:
     """Run a role until SIGTERM or the end of the lifeline; the exit code."""
-    settings = msgspec.json.decode(lifeline.readline(), type=Settings)
+    line = lifeline.readline()
+    if not line:
+        return 0  # the parent died before it had work for us
+    settings = msgspec.json.decode(line, type=Settings)
     threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     log_to_stderr(role, settings.log_format)
     traces.start(role, settings.traces.endpoint, settings.traces.attempts_share)
     _allow_many_files()
     *pipes, board = (int(fd) for fd in descriptors.split(","))
-    context = open_context(settings, bells=Bells.inherited(tuple(pipes)), board=Board(board, ROLES))
+    context = open_context(
+        settings, bells=Bells.inherited(tuple(pipes)), board=Board(board, roles_of(settings))
+    )
     try:
         uvloop.run(_run(role, context))
     except* Fenced as fenced:
@@ -57,9 +64,12 @@ async def _run(role: str, context: Context) -> None:
     timing = context.settings.timing
     context.board.say(role, None)
     epoch = context.store.work.enlist(role, now=context.clock(), lease_s=timing.lease_s)
-    bell = context.bells.clerk if role == clerk.ROLE else context.bells.sender
+    worker: clerk.Clerk | send.Sender
+    if role == CLERK:
+        bell, worker = context.bells.clerk, clerk.Clerk(context, epoch)
+    else:
+        bell, worker = context.bells.senders[sender_number(role)], send.Sender(context, epoch, role)
     waiter = Waiter(bell)
-    worker = clerk.Clerk(context, epoch) if role == clerk.ROLE else send.Sender(context, epoch)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, worker.stop)
     await worker.run(waiter)

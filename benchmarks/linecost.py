@@ -29,14 +29,14 @@ from benchmarks.api import Api, warm_up, write_input
 from bulkrate.blobs import LocalBlobs
 from bulkrate.config import Limits, Settings, Upstream
 from bulkrate.core.outcome import Answer, Answered, Outcome, judge
-from bulkrate.core.plan import Fate, LineSet
+from bulkrate.core.plan import Fate
 from bulkrate.dispatch import Dispatcher, Lane, Work
 from bulkrate.dispatch.client import Client
 from bulkrate.engine.log import BatchLog, LogWriter
 from bulkrate.engine.loops.load import ShardLoad
 from bulkrate.providers.usage import Usage, read_usage
 from bulkrate.store import Store
-from bulkrate.store.records import LogEnds
+from bulkrate.store.records import LogEnds, Want
 
 IN_FLIGHT = 256
 _PATH = "/v1/chat/completions"
@@ -125,25 +125,30 @@ class Shard:
         self._blobs = LocalBlobs(data / "blobs")
         self._store.work.bury_all()
         self._epoch = self._store.work.enlist("sender", now=time.time(), lease_s=_LEASE_S)
-        (self._claimed,) = self._store.work.claim(self._epoch, limit=1, now=time.time(), lease_s=_LEASE_S)
-        self.source = self._blobs.open(self._claimed.input_blob or "")
+        (self._offer,) = self._store.work.offers(serves=lambda _model: True, limit=1)
+        planned = self._offer.shard
+        want = Want(batch_id=planned.batch_id, shard=planned.shard, lines=planned.lines)
+        (self._range,) = self._store.work.claim(self._epoch, [want], now=time.time(), lease_s=_LEASE_S)
+        self.source = self._blobs.open(self._offer.input_blob or "")
         self.writer = LogWriter(self._store, self._blobs, self._epoch)
 
     def log(self) -> BatchLog:
         """An empty log."""
-        return BatchLog(self._claimed.shard.batch_id, LogEnds())
+        return BatchLog(self._offer.shard.batch_id, LogEnds())
 
     def load(self, log: BatchLog, on_change: Callable[[bool], None] = lambda _finished: None) -> ShardLoad:
         """The lines, from the first on."""
-        return ShardLoad(
-            self._claimed,
-            plan=self._blobs.open(self._claimed.shard.plan),
+        load = ShardLoad(
+            self._offer,
+            plan=self._blobs.open(self._offer.shard.plan),
             source=self.source,
-            finished=LineSet(),
             log=log,
             may_send=lambda expires_at: time.time() < expires_at,
+            on_low=lambda: None,
             on_change=on_change,
         )
+        load.feed(load.hold(self._range), low=0)
+        return load
 
     def close(self) -> None:
         """Let go of everything."""

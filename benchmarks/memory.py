@@ -89,10 +89,10 @@ class Peaks:
 
 def pids_of(server: Server) -> list[int]:
     """The server, the clerk and the sender, once all have started."""
-    for role in ("clerk", "sender"):
+    for role in ("clerk", "sender-0"):
         server.wait_for_log(f"process_started role={role} ")
     time.sleep(1)  # their imports, so that the smallest batch is not measured on half a process
-    return [server.popen.pid, server.child("clerk"), server.child("sender")]
+    return [server.popen.pid, server.child("clerk"), server.child("sender-0")]
 
 
 def status_mb(pid: int, name: str) -> float:

@@ -128,9 +128,9 @@ def server(data: Path, *upstreams: str, max_in_flight: int | None = None) -> Ite
 
 def roles_of(server: Server) -> dict[str, int]:
     """The process ids of a server's three processes, by role, once all have started."""
-    for role in ("clerk", "sender"):
+    for role in ("clerk", "sender-0"):
         server.wait_for_log(f"process_started role={role} ")
-    return {"server": server.popen.pid, "clerk": server.child("clerk"), "sender": server.child("sender")}
+    return {"server": server.popen.pid, "clerk": server.child("clerk"), "sender": server.child("sender-0")}
 
 
 def cpu_s(pid: int, *, thread: int | None = None) -> float:

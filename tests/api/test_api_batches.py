@@ -309,8 +309,8 @@ def test_cancelling_lasts_until_what_is_in_flight_has_landed(http: Http) -> None
 
 def test_lines_that_never_land_do_not_hold_up_other_batches(upstream: Process, data: Path) -> None:
     # They filled the upstream's window until they timed out, long after their batch was over.
-    env = {"BULKRATE_TIMING__GRACE_S": "0.3"}
-    with running(Server(data, upstream.url, env=env)) as server:
+    env = {"BULKRATE_TIMING__GRACE_S": "0.3", "BULKRATE_UPSTREAMS__IT__URL": upstream.url}
+    with running(Server(data, env=env | {"BULKRATE_UPSTREAMS__IT__MAX_IN_FLIGHT": "256"})) as server:
         http = Http(server.port)
         endless = "[[sandbox:sleep_ms=600000]]"
         batch = begin(http, jsonl(*(chat_line(str(n), endless) for n in range(300))))

@@ -1,7 +1,7 @@
 """Keeping the clerk and the senders alive, as children of the process that serves HTTP.
 
-They are started before this process has loaded what it needs itself, so that all of them load side by side;
-they begin to work when they are handed the settings.
+The senders are started before this process has loaded what it needs itself, so that they load side by side;
+they begin to work when they are handed the settings. The clerk comes after: nobody waits for it so much.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bulkrate.config import Settings
 from bulkrate.engine import paths
 from bulkrate.engine.bell import Bells
 from bulkrate.engine.board import Board
-from bulkrate.engine.roles import roles_of
+from bulkrate.engine.roles import CLERK, roles_of
 from bulkrate.errors import StoreError
 from bulkrate.telemetry import log_event
 
@@ -59,12 +59,13 @@ class Children:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start them all. They load what they need, and wait."""
+        """Start the senders. They load what they need, and wait."""
         for keeper in self._keepers:
-            await keeper.start()
+            if keeper.role != CLERK:
+                await keeper.start()
 
     def begin(self, context: Context) -> None:
-        """Let them work, and start them again whenever they die. The folder is ours and in order by now."""
+        """Let all of them work, and start them again whenever they die. The folder is ours and in order."""
         self._tasks = [asyncio.create_task(keeper.keep(context)) for keeper in self._keepers]
 
     async def stop(self) -> None:
@@ -79,7 +80,7 @@ class _Keeper:
     """Starts one role, and starts it again whenever it dies."""
 
     def __init__(self, role: str, settings: Settings, bells: Bells, board: Board) -> None:
-        self._role = role
+        self.role = role
         self._settings = settings
         self._bells = bells
         self._board = board
@@ -94,17 +95,19 @@ class _Keeper:
                 sys.executable,
                 "-m",
                 "bulkrate.engine.processes.process",
-                self._role,
+                self.role,
                 ",".join(map(str, descriptors)),
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=descriptors,
             )
         except OSError as error:
-            log_event(logging.ERROR, "process_not_started", role=self._role, reason=str(error))
+            log_event(logging.ERROR, "process_not_started", role=self.role, reason=str(error))
 
     async def keep(self, context: Context) -> None:
-        """See the process through its lives, of which the first was started already."""
+        """See the process through its lives; the first may have been started already."""
         wait_s = _RESTART_S_MIN
+        if self._process is None:
+            await self.start()
         loop = asyncio.get_running_loop()
         while not self._stopping:
             began = loop.time()
@@ -112,7 +115,7 @@ class _Keeper:
                 code = await self._see_through(self._process)
                 if self._stopping:
                     return
-                log_event(logging.ERROR, "process_died", role=self._role, exit_code=code)
+                log_event(logging.ERROR, "process_died", role=self.role, exit_code=code)
                 self._process = None
                 await self._bury(context)
             await asyncio.sleep(wait_s)
@@ -137,7 +140,7 @@ class _Keeper:
 
     async def _see_through(self, process: asyncio.subprocess.Process) -> int:
         """Hand over the settings, and wait for the end; the exit code."""
-        log_event(logging.INFO, "process_started", role=self._role, pid=process.pid)
+        log_event(logging.INFO, "process_started", role=self.role, pid=process.pid)
         assert process.stdin is not None  # noqa: S101  # it was asked for
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             process.stdin.write(msgspec.json.encode(self._settings) + b"\n")
@@ -150,9 +153,9 @@ class _Keeper:
         False when the store fails; then a successor has to wait, or two would have the role.
         """
         try:
-            await context.ask(context.store.work.bury_role, self._role)
+            await context.ask(context.store.work.bury_role, self.role)
         except StoreError as error:
-            log_event(logging.ERROR, "process_not_started", role=self._role, reason=str(error))
+            log_event(logging.ERROR, "process_not_started", role=self.role, reason=str(error))
             return False
         self._bells.ring_senders()
         return True

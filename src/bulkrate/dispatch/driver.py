@@ -371,6 +371,8 @@ class Driver:
                 failed = msgspec.structs.replace(failed, retry_after_s=None)
             elif self._window is not None:
                 self._window.busy(in_flight=self.in_flight + 1, now=now)
+        elif failed.failure is Failure.TIMED_OUT and self._window is not None:
+            self._window.busy(in_flight=self.in_flight + 1, now=now)  # it may have waited in a queue of ours
         jitter = random.random()  # noqa: S311
         self.health.failed(failed, first=not work.tries, now=now, jitter=jitter)
         if self.health.state is State.OUT:

@@ -23,7 +23,7 @@ from bulkrate.engine.loops.shards import ActiveBatch, ActiveShard
 from bulkrate.engine.points import reach
 from bulkrate.engine.upstreams import KnownUpstream, known_upstreams
 from bulkrate.errors import BlobError
-from bulkrate.store.records import BatchCommit, Offer, Range, Want
+from bulkrate.store.records import BatchCommit, LogEnds, Offer, Range, Want
 from bulkrate.telemetry import log_event
 
 # Shards driven at once. More wait in the store; each takes about 20 kB here.
@@ -125,15 +125,21 @@ class Claims:
 
     async def _begin(self, offer: Offer) -> None:
         shard = offer.shard
+        was_open = shard.batch_id in self.batches
         try:
-            plan, source = await self._context.ask(self._open, offer)
+            plan, source, ends = await self._context.ask(self._open, offer)
         except BlobError as error:
             self._say_unreadable(shard.batch_id, shard.shard, error)
             return
         batch = self.batches.get(shard.batch_id)
+        if batch is None and was_open:
+            # Its log was closed meanwhile, perhaps after we looked how far it counts. The next look knows.
+            plan.close()
+            source.close()
+            return
         if batch is None:
-            batch = await self._context.ask(self._open_batch, shard.batch_id)
-            batch = self.batches.setdefault(shard.batch_id, batch)
+            log, finished = BatchLog(shard.batch_id, ends), FinishedLines(self._context.blobs)
+            batch = self.batches[shard.batch_id] = ActiveBatch(log, finished, self._loop.time())
         load = ShardLoad(
             offer,
             plan=plan,
@@ -147,17 +153,15 @@ class Claims:
         batch.shards[shard.shard] = active
         self._dispatcher.enter(active.lane)
 
-    def _open(self, offer: Offer) -> tuple[Reader, Reader]:
+    def _open(self, offer: Offer) -> tuple[Reader, Reader, LogEnds]:
+        """The plan, the input, and how far our logs of the batch count: for whoever drives none of it yet."""
+        ends = self._context.store.work.log_ends(self._epoch, offer.shard.batch_id)
         plan = self._context.blobs.open(offer.shard.plan)
         try:
-            return plan, self._context.blobs.open(offer.input_blob or "gone")
+            return plan, self._context.blobs.open(offer.input_blob or "gone"), ends
         except BlobError:
             plan.close()
             raise
-
-    def _open_batch(self, batch_id: str) -> ActiveBatch:
-        ends = self._context.store.work.log_ends(self._epoch, batch_id)
-        return ActiveBatch(BatchLog(batch_id, ends), FinishedLines(self._context.blobs), self._loop.time())
 
     def _say_unreadable(self, batch_id: str, shard: int, error: BlobError) -> None:
         if (batch_id, shard) not in self._unreadable:

@@ -13,6 +13,13 @@
     │   └── Unavailable           503  (worth asking again in a moment)
     │       └── StillRunning      503  (the work goes on; asking again would do it twice)
     ├── ConfigError               a setting is unknown, missing or wrong
+    ├── SourceError               rows could not be read, or are not what they are said to be
+    ├── SinkError                 rows could not be written
+    ├── RecipeError               a prompt, schema or recipe does not fit the rows
+    ├── JobError                  a job is not in a state that allows what was asked
+    │   ├── OverBudget            it would cost more than was allowed
+    │   └── TimedOut              it was not done in the time given; it goes on
+    ├── ServerUnreachable         no Batch API answers where one was looked for
     ├── IllegalTransition         an event that a batch in this status does not take
     ├── StoreError                the records could not be read or written
     │   └── Fenced                another worker has taken over; what we hold no longer counts
@@ -111,6 +118,34 @@ class StillRunning(Unavailable):
 
 class ConfigError(BulkrateError):
     """A setting is unknown, missing or wrong."""
+
+
+class SourceError(BulkrateError):
+    """Rows could not be read, or are not what they are said to be."""
+
+
+class SinkError(BulkrateError):
+    """Rows could not be written."""
+
+
+class RecipeError(BulkrateError):
+    """A prompt, schema or recipe does not fit the rows."""
+
+
+class JobError(BulkrateError):
+    """A job is not in a state that allows what was asked."""
+
+
+class OverBudget(JobError):
+    """It would cost more than was allowed."""
+
+
+class TimedOut(JobError):
+    """It was not done in the time given; it goes on."""
+
+
+class ServerUnreachable(BulkrateError):
+    """No Batch API answers where one was looked for."""
 
 
 class IllegalTransition(BulkrateError):

@@ -1,0 +1,1 @@
+"""From rows to answers: sources, recipes, the runner that survives crashes, and sinks."""

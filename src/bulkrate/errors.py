@@ -23,6 +23,9 @@
     ├── IllegalTransition         an event that a batch in this status does not take
     ├── StoreError                the records could not be read or written
     │   └── Fenced                another worker has taken over; what we hold no longer counts
+    ├── RemoteRefused             a provider of batches did not do what was asked (providers/batch/base.py)
+    ├── Untranslatable            a line asks for what a provider's language has no word for (ibid.)
+    ├── Garbled                   a provider's result line cannot be read (ibid.)
     └── BlobError                 bytes could not be read or written
         ├── BlobMissing           there are no bytes under this key
         └── NoSpace               the disk is full

@@ -13,6 +13,7 @@
     │   └── Unavailable           503  (worth asking again in a moment)
     │       └── StillRunning      503  (the work goes on; asking again would do it twice)
     ├── ConfigError               a setting is unknown, missing or wrong
+    │   └── FolderInUse           another server has the data folder
     ├── SourceError               rows could not be read, or are not what they are said to be
     ├── SinkError                 rows could not be written
     ├── RecipeError               a prompt, schema or recipe does not fit the rows
@@ -121,6 +122,10 @@ class StillRunning(Unavailable):
 
 class ConfigError(BulkrateError):
     """A setting is unknown, missing or wrong."""
+
+
+class FolderInUse(ConfigError):
+    """Another server has the data folder."""
 
 
 class SourceError(BulkrateError):

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from bulkrate import __version__
-from bulkrate.cli import keys, sandbox, serve, top, validate
+from bulkrate.cli import host, keys, sandbox, serve, top, validate
 from bulkrate.errors import BulkrateError, ConfigError
 
 EXIT_FAILED = 1
@@ -22,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("serve")(serve.serve)
+app.command("host", hidden=True)(host.host)
 app.command("sandbox")(sandbox.sandbox)
 app.command("validate")(validate.validate)
 app.command("top")(top.top)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bulkrate.config import Settings
-from bulkrate.errors import ConfigError
+from bulkrate.errors import ConfigError, FolderInUse
 
 
 def data_folder(settings: Settings) -> Path:
@@ -29,14 +29,14 @@ def data_folder(settings: Settings) -> Path:
 
 @contextmanager
 def owned(data: Path) -> Iterator[None]:
-    """Own a data folder: two servers on one folder would each think the other dead. Raises `ConfigError`."""
+    """Own a data folder: two servers on one folder would each think the other dead. Raises `FolderInUse`."""
     with (data / "lock").open("a+", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
-            raise ConfigError(
+            raise FolderInUse(
                 f"the data folder {data} is in use by another server (process {owner}); "
                 "stop that one, or name another folder with --data"
             ) from None

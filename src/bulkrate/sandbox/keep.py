@@ -24,7 +24,7 @@ def keep(options: SandboxOptions) -> None:
     OSError when the port or the journal cannot be had.
     """
     stopping = threading.Event()
-    life: _Life | None = None
+    life: Life | None = None
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
@@ -34,7 +34,7 @@ def keep(options: SandboxOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     while not stopping.is_set():
-        life = _Life(options)
+        life = Life(options)
         # Told to stop between the two lines above, it must not be waited for in vain.
         if stopping.is_set():
             life.stop()
@@ -46,8 +46,8 @@ def keep(options: SandboxOptions) -> None:
         stopping.wait(options.restart_s)
 
 
-class _Life:
-    """A sandbox in a process of its own."""
+class Life:
+    """A sandbox in a process of its own, which ends with the process that started it."""
 
     def __init__(self, options: SandboxOptions) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -55,6 +55,16 @@ class _Life:
         self._process = spawn.Process(target=_live, args=(options, told))
         self._process.start()
         told.close()
+
+    def port(self) -> int:
+        """The port, once it listens. Asked once, and not together with `end`. Raises `OSError`."""
+        try:
+            news = self._news.recv()
+        except EOFError:
+            raise OSError("sandbox: died before it listened") from None
+        if isinstance(news, OSError):
+            raise news
+        return int(news)
 
     def stop(self) -> None:
         """Ask it to end; at once, if it has not begun to listen."""

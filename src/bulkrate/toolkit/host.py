@@ -1,0 +1,165 @@
+"""The engine in a process of its own, kept by the state folder of the jobs that need it.
+
+Jobs with the same upstreams share one. It runs while anyone is attached to it, a process that holds a shared
+lock on its `attached` file, and ends by itself soon after the last one has let go or died. So Ctrl-C, a crash
+and a reboot all stop the sending, and the next to attach starts it again where it stopped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from bulkrate.config import Settings
+from bulkrate.errors import ConfigError, JobError, ServerUnreachable
+from bulkrate.toolkit.batch_api import BatchApi
+
+#: What the host exits with when another host has the folder.
+EXIT_TAKEN = 69
+_START_S_MAX = 60.0
+# What was in flight may take this long to land, and a little more.
+_LET_GO_S_MAX = 60.0
+_LOOK_S = 0.03
+
+
+class HostAsk(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host is told on its standard input: settings with their secrets, and the options of a sandbox to
+    bring along as the upstream `sandbox`, if there shall be one.
+    """
+
+    settings: Settings
+    sandbox: dict[str, Any] | None = None
+
+
+class Door(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a host answers, and the key that opens it; kept in its folder for this user alone."""
+
+    url: str
+    key: str
+    pid: int
+
+
+def folder_of(home: Path, ask: HostAsk) -> Path:
+    """The folder of the host for these upstreams: another when any of them is another, keys aside."""
+    upstreams = {
+        name: msgspec.structs.replace(upstream, key=None, headers={})
+        for name, upstream in ask.settings.upstreams.items()
+    }
+    what = msgspec.json.encode((upstreams, ask.sandbox), order="deterministic")
+    return home / "engines" / hashlib.sha256(what).hexdigest()[:12]
+
+
+class Attached:
+    """A hold on a running host; `api` is where its Batch API answers."""
+
+    def __init__(self, folder: Path, ask: HostAsk, *, tell: Callable[[str], None] = lambda _: None) -> None:
+        """Start the host if it does not run. `tell` is told what is waited for.
+
+        Raises `ConfigError` when it cannot be started.
+        """
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+        self._ask = ask
+        self._process: subprocess.Popen[bytes] | None = None
+        self._hold = _hold(folder, tell)
+        try:
+            self.api = self._open()
+        except BaseException:
+            self._hold.close()
+            raise
+
+    def again(self) -> None:
+        """The host has died: start another. Does nothing when it answers."""
+        self.api.close()
+        self.api = self._open()
+
+    def close(self) -> None:
+        """Let go. The host ends soon, unless others are attached."""
+        self.api.close()
+        self._hold.close()
+
+    def _open(self) -> BatchApi:
+        until = time.monotonic() + _START_S_MAX
+        while time.monotonic() < until:
+            if (door := read_door(self._folder)) is not None and _is_alive(door.pid):
+                api = BatchApi(door.url, door.key)
+                if api.is_bulkrate():
+                    return api
+                api.close()
+            self._start()
+            time.sleep(_LOOK_S)
+        raise ServerUnreachable(
+            f"the engine did not start within {_START_S_MAX:g} s; see {self._folder / 'log'}"
+        )
+
+    def _start(self) -> None:
+        """Start a host if none of ours is on its way."""
+        if self._process is not None:
+            code = self._process.poll()
+            if code is None:
+                return
+            if code not in {0, EXIT_TAKEN} and read_door(self._folder) is None:
+                raise ConfigError(f"the engine did not start: {_last_words(self._folder)}")
+        with (self._folder / "log").open("ab") as log:
+            # A session of its own: Ctrl-C in the terminal is for us, not for what is in flight.
+            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and package
+                [sys.executable, "-m", "bulkrate", "host", str(self._folder)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None  # noqa: S101  # it was asked for
+        self._process.stdin.write(msgspec.json.encode(self._ask))
+        self._process.stdin.close()
+
+
+def read_door(folder: Path) -> Door | None:
+    """Where the host of this folder answers, if one has said so."""
+    try:
+        return msgspec.json.decode((folder / "door.json").read_bytes(), type=Door)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def _hold(folder: Path, tell: Callable[[str], None]) -> IO[bytes]:
+    """A shared lock on the folder's `attached`. A host that is about to end has it for itself until then."""
+    hold = (folder / "attached").open("ab")
+    until = time.monotonic() + _LET_GO_S_MAX
+    told = False
+    while time.monotonic() < until:
+        try:
+            fcntl.flock(hold, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            if not told:
+                tell("waiting for the engine to put away what was in flight")
+                told = True
+            time.sleep(_LOOK_S)
+        else:
+            return hold
+    hold.close()
+    raise JobError(f"the engine in {folder} does not end; stop the process named in its lock file")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _last_words(folder: Path) -> str:
+    lines = (folder / "log").read_text(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("bulkrate: ") if lines else f"see {folder / 'log'}"

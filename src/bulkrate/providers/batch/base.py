@@ -9,7 +9,7 @@ is an `Ask`: the `Call` to make, and `read`, which takes its `Reply` and gives t
             ask = ask.read(await send(ask.call))
         return ask
 
-`send` joins `call.path` to the upstream's URL (a path that begins with `http` is a whole URL already), adds
+`send` joins `call.path` to `vendor.base(url)` (a path that begins with `http` is a whole URL already), adds
 `vendor.auth(key)` and the upstream's own headers, and hands every reply to `read`, whatever its status.
 `read` raises `RemoteRefused` for everything but success; its `refusal.why` says what to do.
 
@@ -168,9 +168,13 @@ class Why(Enum):
         self.unsure = unsure
 
 
+#: A provider's words are cut to so many characters.
+MESSAGE_MAX = 500
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """What a provider refused. `message` is its own words, cut to 500 characters; they hold no prompt."""
+    """What a provider refused. `message` is its own words, cut to `MESSAGE_MAX` characters."""
 
     why: Why
     message: str
@@ -192,7 +196,7 @@ class RemoteRefused(BulkrateError):
 
 
 class Untranslatable(BulkrateError):
-    """A line asks for what the provider's language has no word for. `param` is the field in OpenAI's terms."""
+    """A line asks for what a provider's language has no word for. `param` is the field in OpenAI's terms."""
 
     def __init__(self, param: str, message: str) -> None:
         super().__init__(message)
@@ -341,16 +345,34 @@ class Result:
 class Vendor(Protocol):
     """How one provider of batches speaks. Frozen and without state: one serves all shards of an upstream."""
 
-    #: The provider, a key of `limits.LIMITS`.
-    name: str
-    #: What stands between two lines of a shard's content.
-    between: bytes
-    #: The endpoints that its batches are for, as OpenAI writes them.
-    endpoints: frozenset[str]
-    #: Where its API is, when the upstream says no URL. None: there is no such place.
-    url_default: str | None
-    #: Where people keep its key, most usual first.
-    key_names: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """The provider, a key of `limits.LIMITS`."""
+        ...
+
+    @property
+    def between(self) -> bytes:
+        """What stands between two lines of a shard's content."""
+        ...
+
+    @property
+    def endpoints(self) -> frozenset[str]:
+        """The endpoints that its batches are for, as OpenAI writes them."""
+        ...
+
+    @property
+    def url_default(self) -> str | None:
+        """Where its API is, when the upstream says no URL. None: everybody has a place of their own."""
+        ...
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The environment variables in which people keep its key, most usual first."""
+        ...
+
+    def base(self, url: str) -> str:
+        """What calls are joined to, from the upstream's URL as people write it, with or without `/v1`."""
+        ...
 
     def auth(self, key: str) -> dict[str, str]:
         """The headers that carry the key."""
@@ -404,10 +426,11 @@ class Vendor(Protocol):
         """
         ...
 
-    def find(self, shard: Shard, *, since: int) -> Ask[tuple[Found, ...]]:
+    def find(self, shard: Shard, *, since: int, file_id: str | None = None) -> Ask[tuple[Found, ...]]:
         """Remote batches that are, or may be, this shard's, created at `since` (Unix seconds) or later.
 
-        Allow for clocks: give a `since` some minutes before the intent. A batch that is `sure` comes alone.
+        Allow for clocks: give a `since` some minutes before the intent. With the `file_id` of the upload it
+        is found where the provider keeps no metadata, too. A batch that is `sure` comes alone.
         """
         ...
 

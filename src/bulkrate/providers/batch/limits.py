@@ -6,6 +6,8 @@ Every number can be replaced by a setting of the upstream; nothing here is asked
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 #: When the sources were last read.
@@ -45,3 +47,132 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     metadata: bool = True
     #: Where this was read.
     source: str = ""
+
+
+_MB = 1024 * 1024
+
+_OPENAI = Limits(
+    lines_max=50_000,
+    bytes_max=200 * _MB,
+    creates_per_hour=2_000,
+    embedding_inputs_max=50_000,
+    retention_s=30 * _DAY_S,
+    source="platform.openai.com/docs/guides/batch; the batch input's files expire after 30 days",
+)
+_ANTHROPIC = Limits(
+    lines_max=100_000,
+    # The body counts, so the frame around the requests and a reserve are taken off 256 MB.
+    bytes_max=255 * _MB,
+    one_model=False,
+    retention_s=29 * _DAY_S,
+    metadata=False,
+    source="platform.claude.com/docs/en/build-with-claude/batch-processing",
+)
+_GEMINI = Limits(
+    # No number of lines is documented; the file is. A shard of this many is still looked at in one go.
+    lines_max=100_000,
+    bytes_max=2_000_000_000,
+    batches_max=100,
+    windows=("48h",),
+    # The result file is one of the Files API's, which keeps files for 48 hours.
+    retention_s=2 * _DAY_S,
+    metadata=False,
+    source="ai.google.dev/gemini-api/docs/batch-api and /rate-limits",
+)
+_MISTRAL = Limits(
+    lines_max=100_000,
+    bytes_max=512 * _MB,
+    windows=("24h", "48h", "72h", "96h", "120h", "144h", "168h"),
+    # "Batch results are available for download for 24 hours after completion."
+    retention_s=_DAY_S,
+    source="docs.mistral.ai/resources/known-limitations (the guide says a million lines; the smaller counts)",
+)
+
+#: Per provider and family of models: the longest name that a model begins with counts; "" is for all others.
+LIMITS: dict[str, dict[str, Limits]] = {
+    "openai": {"": _OPENAI},
+    "azure": {
+        "": Limits(
+            lines_max=100_000,
+            bytes_max=200 * _MB,
+            creates_per_hour=None,
+            embedding_inputs_max=50_000,
+            retention_s=14 * _DAY_S,
+            source="learn.microsoft.com/azure/ai-foundry/openai/how-to/batch; batches there do not expire",
+        )
+    },
+    "groq": {
+        "": Limits(
+            lines_max=50_000,
+            # Its pages disagree, 100 MB or 200 MB; the smaller is always taken.
+            bytes_max=100 * _MB,
+            windows=("24h", "48h", "72h", "96h", "120h", "144h", "7d"),
+            retention_s=30 * _DAY_S,
+            source="console.groq.com/docs/batch",
+        )
+    },
+    "deepinfra": {
+        "": Limits(
+            lines_max=50_000,
+            bytes_max=200 * _MB,
+            price_share=0.8,
+            source="deepinfra.com/blog/batch-api: 20 % off; sizes are not documented, OpenAI's are assumed",
+        )
+    },
+    "alibaba": {
+        "": Limits(
+            lines_max=50_000,
+            bytes_max=500 * _MB,
+            windows=("24h", "48h", "72h", "168h", "336h"),
+            retention_s=30 * _DAY_S,
+            source="alibabacloud.com/help/en/model-studio/batch-interfaces-compatible-with-openai",
+        )
+    },
+    "doubleword": {
+        "": Limits(
+            lines_max=50_000,
+            bytes_max=200 * _MB,
+            one_model=False,
+            windows=("1h", "24h"),
+            source="docs.doubleword.ai; sizes are OpenAI's, prices differ by model and window",
+        )
+    },
+    "bulkrate": {
+        "": Limits(
+            lines_max=50_000,
+            bytes_max=200 * _MB,
+            one_model=False,
+            price_share=1.0,
+            source="docs/api.md of the server; what runs on your own machines has no batch price",
+        )
+    },
+    "anthropic": {"": _ANTHROPIC},
+    "gemini": {"": _GEMINI},
+    "mistral": {"": _MISTRAL},
+}
+
+
+def limits_for(provider: str, model: str) -> Limits:
+    """The limits of a provider for a model."""
+    families = LIMITS[provider]
+    return families[max((family for family in families if model.startswith(family)), key=len)]
+
+
+class _Embedding(msgspec.Struct):
+    input: str | list[Any]
+
+
+_embedding = msgspec.json.Decoder(_Embedding)
+
+
+def embedding_inputs(body: bytes) -> int:
+    """How many inputs the body of an embeddings line has, as OpenAI counts them.
+
+    A text or one list of tokens is one; a list of texts or of lists of tokens is as many as it holds. Raises
+    `ValueError` when there is no input.
+    """
+    try:
+        given = _embedding.decode(body).input
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise ValueError('the body has no "input": a text, tokens, or a list of either') from cause
+    return 1 if isinstance(given, str) or not given or isinstance(given[0], int) else len(given)

@@ -1,0 +1,65 @@
+"""Reading what providers answer: JSON of a known shape, moments, and what an error status means.
+
+What cannot be read is never taken for an answer; it counts as the provider being unavailable.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+from bulkrate.providers.batch.base import MESSAGE_MAX, Refusal, RemoteRefused, Reply, Why
+
+T = TypeVar("T")
+
+_NO_KEY = {401, 402, 403}
+_FOR_NOW = {408, 425, 499}
+
+
+def read(reply: Reply, shape: type[T]) -> T:
+    """The body as `shape`. Raises `RemoteRefused` (`UNAVAILABLE`) when it is not that."""
+    try:
+        return msgspec.json.decode(reply.body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise nonsense(reply, "is not what its API promises") from cause
+
+
+def nonsense(reply: Reply, what: str) -> RemoteRefused:
+    """For an answer that makes no sense: whether the thing was done is unknown."""
+    message = f"the provider's answer ({reply.status}) {what}; it is asked again later"
+    return RemoteRefused(Refusal(why=Why.UNAVAILABLE, message=message, status=reply.status))
+
+
+def why_of(status: int) -> Why:  # noqa: PLR0911  # one way out per status
+    """What an HTTP status says by itself, where no code in the body says more."""
+    if status in _NO_KEY:
+        return Why.KEY
+    if status == 404:
+        return Why.GONE
+    if status == 409:
+        return Why.CONFLICT
+    if status == 413:
+        return Why.TOO_LARGE
+    if status == 429:
+        return Why.BUSY
+    if status in _FOR_NOW or status >= 500:
+        return Why.UNAVAILABLE
+    return Why.INVALID
+
+
+def shown(text: str) -> str:
+    """A provider's words on one line, cut to what a person reads."""
+    return " ".join(text.split())[:MESSAGE_MAX]
+
+
+def seconds(moment: str | None) -> int | None:
+    """Unix seconds of an RFC 3339 moment; None when there is none that can be understood."""
+    if not moment:
+        return None
+    try:
+        when = datetime.fromisoformat(moment)
+    except ValueError:
+        return None
+    return int((when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp())

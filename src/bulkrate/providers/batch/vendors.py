@@ -1,0 +1,45 @@
+"""Which vendor an upstream's settings mean."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from bulkrate.errors import ConfigError
+from bulkrate.providers.batch.base import Vendor
+from bulkrate.providers.batch.openai import DIALECTS, OpenAIBatch
+
+#: The kinds of delegated upstreams.
+KINDS = ("openai-batch",)
+
+# Whose API a host is, so that nobody needs to say it.
+_HOSTS = {
+    "api.openai.com": "openai",
+    "openai.azure.com": "azure",
+    "services.ai.azure.com": "azure",
+    "cognitiveservices.azure.com": "azure",
+    "api.groq.com": "groq",
+    "api.deepinfra.com": "deepinfra",
+    "aliyuncs.com": "alibaba",
+    "api.doubleword.ai": "doubleword",
+}
+
+
+def vendor_for(kind: str, *, provider: str | None = None, url: str | None = None) -> Vendor:
+    """The vendor of an upstream of `kind`.
+
+    For `openai-batch`, `provider` names one of its dialects; without it the URL's host tells, and a host that
+    nobody knows is taken for OpenAI's own manner. Raises `ConfigError`.
+    """
+    if kind == "openai-batch":
+        name = provider or provider_at(url)
+        if name not in DIALECTS:
+            known = ", ".join(DIALECTS)
+            raise ConfigError(f"no provider {name!r} speaks OpenAI's Batch API; take one of {known}")
+        return OpenAIBatch(name)
+    raise ConfigError(f"no kind {kind!r} of delegated upstream; take one of {', '.join(KINDS)}")
+
+
+def provider_at(url: str | None) -> str:
+    """Whose OpenAI-like API is at `url`, by its host."""
+    host = (urlsplit(url).hostname or "") if url else ""
+    return next((name for end, name in _HOSTS.items() if host == end or host.endswith("." + end)), "openai")

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from bulkrate.core.deadline import window_s
+from bulkrate.core.delegation import OnLate
 from bulkrate.core.retry import Retry
 from bulkrate.errors import ConfigError
 from bulkrate.telemetry import LogFormat
@@ -26,6 +29,7 @@ ENV_PREFIX = "BULKRATE_"
 NOT_SETTINGS = {"BULKRATE_DIE_AT"}
 # The short form of `[upstreams]`, for flags and the environment.
 _SHORT = ("upstream", "upstream_key")
+_USER = re.compile(r"^([a-z][a-z0-9+.-]*://)?[^/?#]*@", re.IGNORECASE)
 GIB = 1024**3
 MIB = 1024**2
 
@@ -38,6 +42,10 @@ SecondsOrZero = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the configuration file."""
+
+
+#: How an upstream is spoken to: a call a line, or one of the batch APIs.
+Kind = Literal["online", "openai-batch", "anthropic-batch", "gemini-batch", "mistral-batch"]
 
 
 class Limits(Section, frozen=True, kw_only=True):
@@ -82,9 +90,14 @@ class Upstream(Section, frozen=True, kw_only=True):
     share with people who wait for an answer; the page is looked for beside the URL, or at `metrics_url`.
     `set_fields` are put into every request body and `drop_fields` taken out of it, for hints such as a
     priority. `ca_file` is a certificate authority in PEM to trust beside the usual ones.
+
+    Of another `kind` than `online` it is *delegated*: lines go there in groups, through its batch API, and
+    are answered hours later at half the price. `provider` is whose wire a kind of several is spoken in. All
+    that stands below `weight` is for delegated upstreams alone.
     """
 
-    url: str
+    url: str = ""
+    kind: Kind = "online"
     key: str | None = None
     models: list[str] | None = None
     aliases: dict[str, str] = {}
@@ -98,6 +111,39 @@ class Upstream(Section, frozen=True, kw_only=True):
     drop_fields: list[str] = []
     ca_file: str | None = None
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 1.0
+    provider: str | None = None
+    #: Batches with at least this window go here even if an online upstream serves the model as well.
+    from_window: str = "24h"
+    #: The window that is asked of the provider; None is the shortest that it has.
+    window: str | None = None
+    #: What becomes of lines that the provider has not answered when our deadline is near, or there.
+    on_late: OnLate = OnLate.EXPIRE
+    #: How long before the deadline lines go online, where `on_late` says so.
+    late_s: Seconds = 3_600.0
+    #: How many remote batches a line may be part of before it is given up.
+    remote_attempts: Count = 3
+    #: The first pause between two looks at a remote batch; it grows to forty times this.
+    poll_s: Seconds = 15.0
+    keep_remote_files: bool = False
+    #: Limits of the provider to be replaced: a batch's lines, bytes and tokens, and creations an hour.
+    batch_lines_max: Count | None = None
+    batch_bytes_max: Count | None = None
+    batch_tokens_max: Count | None = None
+    creates_per_hour: Count | None = None
+    #: How many input tokens may be enqueued there, for each model, or by the name of the model.
+    enqueued_tokens: Count | dict[str, Count] | None = None
+    #: What the provider signs its webhooks with.
+    webhook_secret: str | None = None
+
+    @property
+    def delegated(self) -> bool:
+        """Whether it answers groups of lines through a batch API."""
+        return self.kind != "online"
+
+    @property
+    def address(self) -> str:
+        """Its URL as it may be shown: without user and password."""
+        return shown_url(self.url)
 
 
 class Traces(Section, frozen=True, kw_only=True):
@@ -136,7 +182,17 @@ class Settings(Section, frozen=True, kw_only=True):
         first.
         """
         wanted = 1 if self.retry.hedge else self.workers or _cores()
-        return max(1, min(wanted, len(self.upstreams)))
+        return max(1, min(wanted, len(self.online)))
+
+    @property
+    def online(self) -> list[str]:
+        """The upstreams that answer each line at once."""
+        return [name for name, upstream in self.upstreams.items() if not upstream.delegated]
+
+    @property
+    def delegated(self) -> list[str]:
+        """The upstreams that answer groups of lines through a batch API."""
+        return [name for name, upstream in self.upstreams.items() if upstream.delegated]
 
 
 def load(
@@ -262,16 +318,56 @@ def _check(settings: Settings) -> None:
     for name, upstream in settings.upstreams.items():
         if not upstream.url.startswith(("http://", "https://")):
             raise ConfigError(
-                f"upstreams.{name}.url is {upstream.url!r}; give the whole address, as http://localhost:8000/v1"
+                f"upstreams.{name}.url is {upstream.address!r}; give the whole address, as http://localhost:8000/v1"
             )
         if upstream.ca_file is not None and not os.access(upstream.ca_file, os.R_OK):
             raise ConfigError(f"upstreams.{name}.ca_file is {upstream.ca_file}, which cannot be read")
+        _check_kind(name, upstream)
         fixed = {"model", "stream"} & {*upstream.set_fields, *upstream.drop_fields}
         if fixed:
             raise ConfigError(
                 f"upstreams.{name}: {fixed.pop()!r} is not for set_fields or drop_fields; "
                 "use aliases for the model, and write streams out of the input"
             )
+
+
+def shown_url(url: str) -> str:
+    """A URL without the user and the password that may stand in it."""
+    return _USER.sub(r"\1", url)
+
+
+# What only a delegated upstream has.
+_DELEGATED = (
+    "provider",
+    "from_window",
+    "window",
+    "on_late",
+    "late_s",
+    "remote_attempts",
+    "poll_s",
+    "keep_remote_files",
+    "batch_lines_max",
+    "batch_bytes_max",
+    "batch_tokens_max",
+    "creates_per_hour",
+    "enqueued_tokens",
+    "webhook_secret",
+)
+
+
+def _check_kind(name: str, upstream: Upstream) -> None:
+    if window_s(upstream.from_window) is None:
+        raise ConfigError(
+            f"upstreams.{name}.from_window is {upstream.from_window!r}; give a window from '1h' to '30d'"
+        )
+    if upstream.delegated:
+        return
+    fields = {field.name: field.default for field in msgspec.structs.fields(Upstream)}
+    stray = next((key for key in _DELEGATED if getattr(upstream, key) != fields[key]), None)
+    if stray is not None:
+        raise ConfigError(
+            f"upstreams.{name}.{stray} is for upstreams with a batch API; give it a kind, as openai-batch"
+        )
 
 
 def _reveal(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Upstream:
@@ -283,7 +379,10 @@ def _reveal(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Upstre
         else value
         for header, value in upstream.headers.items()
     }
-    return msgspec.structs.replace(upstream, url=upstream.url.rstrip("/"), key=key, headers=headers)
+    secret = revealed_key(upstream.webhook_secret, f"upstreams.{name}.webhook_secret", environ)
+    return msgspec.structs.replace(
+        upstream, url=upstream.url.rstrip("/"), key=key, headers=headers, webhook_secret=secret
+    )
 
 
 def revealed_key(key: str | None, where: str, environ: Mapping[str, str]) -> str | None:

@@ -71,8 +71,8 @@ class Waiter:
 
 @dataclass(frozen=True, kw_only=True)
 class Bells:
-    """One bell per process: the `clerk` admits, finishes and sweeps; the `senders` send; the `host` serves
-    and waits for ends.
+    """One bell per process: the `clerk` admits, finishes and sweeps; the `senders` send, the last of them
+    perhaps through providers' batch APIs; the `host` serves and waits for ends.
     """
 
     clerk: Bell = field(default_factory=Bell.new)

@@ -13,7 +13,7 @@ from bulkrate.config import Settings
 from bulkrate.engine.bell import Bells
 from bulkrate.engine.board import Board
 from bulkrate.engine.folder import data_folder
-from bulkrate.engine.roles import roles_of
+from bulkrate.engine.roles import roles_of, worker_roles
 from bulkrate.store import Store
 
 P = ParamSpec("P")
@@ -47,7 +47,7 @@ def open_context(settings: Settings, *, bells: Bells | None = None, board: Board
         settings=settings,
         store=Store(data / "bulkrate.db"),
         blobs=LocalBlobs(data / "blobs"),
-        bells=bells or Bells.new(settings.senders),
+        bells=bells or Bells.new(len(worker_roles(settings))),
         board=board or Board.new(roles_of(settings)),
     )
 

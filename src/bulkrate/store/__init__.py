@@ -12,6 +12,7 @@ from bulkrate.store.census import Census
 from bulkrate.store.database import Database
 from bulkrate.store.files import FileStore, UploadStore
 from bulkrate.store.keys import KeyStore
+from bulkrate.store.remote import RemoteStore
 from bulkrate.store.upstreams import UpstreamStore
 from bulkrate.store.webhooks import WebhookStore
 from bulkrate.store.work import WorkStore
@@ -30,6 +31,7 @@ class Store:
         self.work = WorkStore(self._database)
         self.census = Census(self._database)
         self.upstreams = UpstreamStore(self._database)
+        self.remotes = RemoteStore(self._database)
         self.keys = KeyStore(self._database)
         self.webhooks = WebhookStore(self._database)
 

@@ -143,6 +143,8 @@ class Offer:
     endpoint: str
     expires_at: int
     input_blob: str | None
+    #: How long the batch may take, from its creation to its deadline.
+    window_s: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +161,8 @@ class Range:
     """So many places of a shard's plan, from `start` on, held by one worker.
 
     `fresh`: none of its lines can have an outcome; otherwise some may, and only the ledgers know. `suspect`:
-    one of those without an outcome may have killed its upstream.
+    one of those without an outcome may have killed its upstream. `generation`: how many remote batches its
+    lines have been part of.
     """
 
     batch_id: str
@@ -168,6 +171,7 @@ class Range:
     lines: int
     fresh: bool
     suspect: bool = False
+    generation: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,11 +224,80 @@ class Moving:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteRecord(Record):
+    """A group of lines at a provider's batch API.
+
+    Each time is that of a fact, and null until it is one. `upload_asked_at` and `create_asked_at` are written
+    before the call, `file_id` and `remote_id` when its answer is here. `told` is what the provider said last.
+    """
+
+    seq: int = 0
+    id: str
+    upstream: str
+    batch_id: str
+    shard: int
+    model: str
+    generation: int
+    content: str
+    fingerprint: str
+    lines: int
+    size: int
+    tokens: int
+    intended_at: float
+    upload_asked_at: float | None = None
+    file_id: str | None = None
+    create_asked_at: float | None = None
+    remote_id: str | None = None
+    created_at: float | None = None
+    state: str | None = None
+    told: bytes | None = None
+    completed: int = 0
+    failed: int = 0
+    look_at: float = 0.0
+    cancel_asked_at: float | None = None
+    collected_at: float | None = None
+    closed_at: float | None = None
+    removed_at: float | None = None
+    waiting: str | None = None
+
+    @property
+    def holder(self) -> int:
+        """By what its ranges are held, in place of a worker's epoch."""
+        return -self.seq
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteSum:
+    """What a batch has at providers now: remote batches, their lines, and the providers' own counts."""
+
+    batches: int
+    lines: int
+    completed: int
+    failed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Purchase(Record):
+    """What of a batch was answered by a provider's batch API."""
+
+    batch_id: str
+    upstream: str
+    model: str
+    lines: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BatchCommit:
     """A group of outcomes of one batch that is durable in the logs and now shall count.
 
     `since` and `until` are the ends of this worker's logs at the last commit and now; the counts are what
     came between. `ranges` are those the worker holds; `moving` is None when there is nothing new to tell.
+    `remote` is where the outcomes were bought, if that was a provider's batch API: it holds the ranges then.
     """
 
     batch_id: str
@@ -235,6 +308,7 @@ class BatchCommit:
     usage: Usage = NO_USAGE
     ranges: tuple[RangeNews, ...] = field(default=())
     moving: Moving | None = None
+    remote: RemoteRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

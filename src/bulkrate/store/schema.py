@@ -28,7 +28,7 @@ from bulkrate.core.lifecycle import Status
 metadata = MetaData()
 
 #: Raised by one whenever a table changes shape; a store of another version is refused, not guessed at.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _STATUSES = ", ".join(f"'{status}'" for status in Status)
 
@@ -172,11 +172,75 @@ ranges = Table(
     Column("shard", Integer, primary_key=True),
     Column("start", BigInteger, primary_key=True),
     Column("lines", BigInteger, nullable=False),
-    # The worker that holds it; null when the one that held it died or let go.
+    # The worker that holds it; null when the one that held it died or let go. Below zero: a remote batch
+    # holds it, whose `seq` this is without the sign, and no worker's death frees it.
     Column("epoch", BigInteger),
+    # How many remote batches its lines have been part of. Online attempts are counted elsewhere.
+    Column("generation", Integer, nullable=False, default=0),
     # Its lines were under way at an upstream that died and did not come back: one of them may have killed it.
     Column("suspect", Boolean, nullable=False, default=False),
     Index("ranges_of_epoch", "epoch"),
+)
+
+# A group of lines at a provider's batch API: one row for each batch there that was meant to be created. What
+# was meant, what was done, what the provider says and what was collected are separate facts, each written
+# before the next step: whoever comes after a death finds out from them where to go on. Rows stay, for the
+# bill.
+remotes = Table(
+    "remotes",
+    metadata,
+    _sequence(),
+    # Ours, by which the batch is known at the provider.
+    Column("id", String, nullable=False, unique=True),
+    Column("upstream", String, nullable=False),
+    Column("batch_id", String, nullable=False, index=True),
+    Column("shard", Integer, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    # The content, where it lies until it is collected, and what it amounts to.
+    Column("content", String, nullable=False),
+    Column("fingerprint", String, nullable=False),
+    Column("lines", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("intended_at", Float, nullable=False),
+    # Asked: the call may have been heard, whatever we heard of it.
+    Column("upload_asked_at", Float),
+    Column("file_id", String),
+    Column("create_asked_at", Float),
+    Column("remote_id", String),
+    Column("created_at", Float),
+    # What the provider said last: its state in our words, and the whole of it.
+    Column("state", String),
+    Column("told", LargeBinary),
+    Column("completed", BigInteger, nullable=False, default=0),
+    Column("failed", BigInteger, nullable=False, default=0),
+    Column("look_at", Float, nullable=False, default=0.0),
+    Column("cancel_asked_at", Float),
+    # Everything that can be read of it counts; no range is held by it any more; nothing is left there.
+    Column("collected_at", Float),
+    Column("closed_at", Float),
+    Column("removed_at", Float),
+    # Why it does not move.
+    Column("waiting", Text),
+    Index("remotes_open", "removed_at", "upstream"),
+    Index("remotes_by_remote_id", "remote_id"),
+)
+
+# What was bought from providers' batch APIs, for a bill that prices it apart: of each batch, upstream and
+# model, the answered lines and their tokens. All else that a batch's own counts tell of was bought online.
+purchases = Table(
+    "purchases",
+    metadata,
+    Column("batch_id", String, primary_key=True),
+    Column("upstream", String, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("lines", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("total_tokens", BigInteger, nullable=False),
 )
 
 # How a batch moves at one worker. Nobody's row outlives the worker.

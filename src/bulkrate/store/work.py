@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+import msgspec
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -35,8 +36,28 @@ from bulkrate.core.lifecycle import Status
 from bulkrate.errors import Fenced, StoreError
 from bulkrate.store.database import Database
 from bulkrate.store.extents import close_extents_of_epochs, close_old_extents, ends_of, extend, newest_of
-from bulkrate.store.records import BatchCommit, Extent, LogEnds, Moving, Offer, Range, ShardRecord, Want
-from bulkrate.store.schema import batches, extents, files, progress, ranges, shards, upstream_holders, workers
+from bulkrate.store.records import (
+    BatchCommit,
+    Extent,
+    LogEnds,
+    Moving,
+    Offer,
+    Range,
+    RemoteRecord,
+    ShardRecord,
+    Want,
+)
+from bulkrate.store.schema import (
+    batches,
+    extents,
+    files,
+    progress,
+    purchases,
+    ranges,
+    shards,
+    upstream_holders,
+    workers,
+)
 
 # Shards asked for in one statement; SQLite takes 32,766 parameters.
 _ASKED_AT_ONCE = 1_000
@@ -102,7 +123,7 @@ class WorkStore:
     def offers(self, *, serves: Callable[[str], bool], limit: int) -> list[Offer]:
         """Up to `limit` shards with lines to claim whose model `serves`, oldest batch first."""
         query = (
-            select(shards, batches.c.endpoint, batches.c.expires_at, files.c.blob)
+            select(shards, batches.c.endpoint, batches.c.created_at, batches.c.expires_at, files.c.blob)
             .join(batches, _SENDING)
             .outerjoin(files, files.c.id == batches.c.input_file_id)
             .where(_CLAIMABLE)
@@ -121,6 +142,7 @@ class WorkStore:
                 endpoint=row["endpoint"],
                 expires_at=row["expires_at"],
                 input_blob=row["blob"],
+                window_s=row["expires_at"] - row["created_at"],
             )
             for row in rows
             if serves(row["model"])
@@ -243,11 +265,14 @@ def make_count(connection: Connection, epoch: int, commit: BatchCommit, *, now: 
         if counts:
             extend(connection, epoch, commit, newest, count, now=now)
             _count(connection, commit)
+            if commit.remote is not None:
+                _buy(connection, commit, commit.remote)
         elif ends.ledger < commit.until.ledger:
             raise StoreError(f"the log of {commit.batch_id} ends at {ends}, not at {commit.since}")
-    _settle_ranges(connection, epoch, commit, must_hold=counts)
+    holder = epoch if commit.remote is None else commit.remote.holder
+    _settle_ranges(connection, holder, commit, must_hold=counts)
     if commit.moving is not None:
-        _tell(connection, epoch, commit.batch_id, commit.moving)
+        tell(connection, epoch, commit.batch_id, commit.moving)
 
 
 def must_live(connection: Connection, epoch: int) -> None:
@@ -316,6 +341,7 @@ def _adopt(connection: Connection, epoch: int, want: Want, orphans: Sequence[Row
                 lines=lines,
                 fresh=False,
                 suspect=suspect,
+                generation=orphan["generation"],
             )
         )
     return adopted
@@ -326,10 +352,9 @@ def _cut(connection: Connection, whole: RowMapping, lines: int, *, epoch: int | 
     first = _is_range(whole["batch_id"], whole["shard"], whole["start"])
     connection.execute(update(ranges).where(first).values(epoch=epoch, lines=lines, suspect=suspect))
     if lines < whole["lines"]:
-        rest = {"start": whole["start"] + lines, "lines": whole["lines"] - lines}
-        connection.execute(
-            insert(ranges).values(batch_id=whole["batch_id"], shard=whole["shard"], epoch=None, **rest)
-        )
+        rest = {"start": whole["start"] + lines, "lines": whole["lines"] - lines, "epoch": None}
+        same = {name: whole[name] for name in ("batch_id", "shard", "generation")}
+        connection.execute(insert(ranges).values(**same, **rest))
 
 
 def _hand_out(connection: Connection, epoch: int, fresh: Sequence[Range]) -> None:
@@ -356,11 +381,11 @@ def _is_range(batch_id: str, shard: int, start: int) -> ColumnElement[bool]:
     return and_(ranges.c.batch_id == batch_id, ranges.c.shard == shard, ranges.c.start == start)
 
 
-def _settle_ranges(connection: Connection, epoch: int, commit: BatchCommit, *, must_hold: bool) -> None:
+def _settle_ranges(connection: Connection, holder: int, commit: BatchCommit, *, must_hold: bool) -> None:
     """Forget the ranges that are done, free those that are let go, and see that the worker holds the rest."""
     ended: set[int] = set()
     for news in commit.ranges:
-        mine = and_(_is_range(commit.batch_id, news.shard, news.start), ranges.c.epoch == epoch)
+        mine = and_(_is_range(commit.batch_id, news.shard, news.start), ranges.c.epoch == holder)
         if news.done:
             found = connection.execute(delete(ranges).where(mine)).rowcount
             ended.add(news.shard)
@@ -374,7 +399,7 @@ def _settle_ranges(connection: Connection, epoch: int, commit: BatchCommit, *, m
             continue
         if must_hold and not found:
             raise Fenced(
-                f"epoch {epoch} does not hold the lines from {news.start} of shard {news.shard} "
+                f"{_named(holder)} does not hold the lines from {news.start} of shard {news.shard} "
                 f"of {commit.batch_id}; another worker does"
             )
     for shard in sorted(ended):
@@ -386,6 +411,10 @@ def _settle_ranges(connection: Connection, epoch: int, commit: BatchCommit, *, m
             ~left,
         )
         connection.execute(update(shards).where(all_done).values(done=True))
+
+
+def _named(holder: int) -> str:
+    return f"epoch {holder}" if holder > 0 else f"the remote batch {-holder}"
 
 
 def _count(connection: Connection, commit: BatchCommit) -> None:
@@ -407,7 +436,20 @@ def _count(connection: Connection, commit: BatchCommit) -> None:
     )
 
 
-def _tell(connection: Connection, epoch: int, batch_id: str, moving: Moving) -> None:
+def _buy(connection: Connection, commit: BatchCommit, remote: RemoteRecord) -> None:
+    """Write down what was answered by a provider's batch API."""
+    if not commit.completed:
+        return
+    key = {"batch_id": commit.batch_id, "upstream": remote.upstream, "model": remote.model}
+    bought = {"lines": commit.completed, **msgspec.structs.asdict(commit.usage)}
+    this = and_(*(purchases.c[name] == value for name, value in key.items()))
+    more = {name: purchases.c[name] + value for name, value in bought.items()}
+    if connection.execute(update(purchases).where(this).values(**more)).rowcount == 0:
+        connection.execute(insert(purchases).values(**key, **bought))
+
+
+def tell(connection: Connection, epoch: int, batch_id: str, moving: Moving) -> None:
+    """Replace what a worker says of how a batch moves."""
     mine = and_(progress.c.batch_id == batch_id, progress.c.epoch == epoch)
     if moving == Moving():
         connection.execute(delete(progress).where(mine))

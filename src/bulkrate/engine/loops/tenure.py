@@ -29,7 +29,7 @@ class Tenure:
         self._epoch = epoch
         self._number = number
         self._dispatcher = dispatcher
-        self._names = list(context.settings.upstreams)
+        self._names = context.settings.online
         self._roles = sender_roles(context.settings)
         self._free_since: dict[str, float] = {}
         self._recorded: dict[str, Mapping[str, int]] = {}

@@ -19,7 +19,7 @@ from bulkrate.config import Settings
 from bulkrate.engine import paths
 from bulkrate.engine.bell import Bells
 from bulkrate.engine.board import Board
-from bulkrate.engine.roles import CLERK, roles_of
+from bulkrate.engine.roles import CLERK, roles_of, worker_roles
 from bulkrate.errors import StoreError
 from bulkrate.telemetry import log_event
 
@@ -53,7 +53,7 @@ class Children:
     """The processes beside this one, from their start to their end."""
 
     def __init__(self, settings: Settings) -> None:
-        self.bells = Bells.new(settings.senders)
+        self.bells = Bells.new(len(worker_roles(settings)))
         self.board = Board.new(roles_of(settings))
         self._keepers = [_Keeper(role, settings, self.bells, self.board) for role in roles_of(settings)]
         self._tasks: list[asyncio.Task[None]] = []

@@ -1,0 +1,106 @@
+"""The tokens that may be enqueued at a provider at a time: how many still fit, and for whom.
+
+A provider counts the input tokens of all batches that have not ended, by its own estimate, and refuses a
+batch that goes beyond. The limit is known from the settings, from its refusals, or not at all. It is a queue
+and not a failure: whoever does not fit waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
+
+# One group takes no more than this share of a quota, so that what ends frees a part of it for whoever waits.
+_PART = 4
+# After a refusal nothing is tried before something of ours has ended, or this long; others may use the quota
+# as well, and providers are slow to release what has ended. Doubled with each refusal in a row.
+_WAIT_S_MIN = 60.0
+_WAIT_S_MAX = 3_600.0
+_REFUSALS_MAX = 16
+# What was learnt without being told grows by this share whenever a group gets in.
+_GROWS = 1.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What is known of one model's quota. Times are Unix seconds.
+
+    `limit` None: no limit is known. `told` when the settings or the provider said it; otherwise it was
+    guessed from a refusal.
+    """
+
+    limit: int | None = None
+    told: bool = False
+    refusals: int = 0
+    not_before: float = 0.0
+
+    def refused(
+        self,
+        *,
+        enqueued: int,
+        asked: int,
+        limit: int | None,
+        retry_after_s: float | None,
+        now: float,
+        jitter: float,
+    ) -> Quota:
+        """After a refusal of `asked` tokens beside the `enqueued` ones.
+
+        `limit` is what the provider said, if it did. `jitter` is in [0, 1).
+        """
+        wait_s = min(_WAIT_S_MIN * 2 ** min(self.refusals, _REFUSALS_MAX), _WAIT_S_MAX)
+        if retry_after_s is not None:
+            wait_s = min(retry_after_s, _WAIT_S_MAX)
+        waits = replace(self, refusals=self.refusals + 1, not_before=now + wait_s * (1 + jitter / 4))
+        if limit is not None:
+            return replace(waits, limit=limit, told=True)
+        if self.told:
+            return waits
+        # Less than all that we wanted is there. With nothing enqueued, even the group alone was too much.
+        guess = enqueued or max(1, asked // 2)
+        return replace(waits, limit=guess if self.limit is None else min(self.limit, guess))
+
+    def accepted(self, *, enqueued: int) -> Quota:
+        """After a group got in, with so many tokens enqueued now."""
+        limit = self.limit
+        if limit is not None and not self.told:
+            limit = max(int(limit * _GROWS), enqueued)
+        return replace(self, limit=limit, refusals=0, not_before=0.0)
+
+    def released(self) -> Quota:
+        """After something of ours ended: there may be room at once."""
+        return replace(self, not_before=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """How many tokens a batch may enqueue now: None without limit, 0 not now, and then why, in words."""
+
+    tokens: int | None
+    why: str | None = None
+
+
+def portion(
+    quota: Quota, batch: str, *, enqueued: Mapping[str, int], waiting: Set[str], model: str, now: float
+) -> Portion:
+    """What `batch` may enqueue now.
+
+    `enqueued` are the tokens of each batch that are there, `waiting` are the batches that have more lines for
+    the model. Each gets the same share of the quota, and no group more than a quarter of it.
+    """
+    if now < quota.not_before:
+        why = "its quota of enqueued tokens was full"
+        return Portion(0, f"{why}; it is asked again in {_in_words(quota.not_before - now)}")
+    if quota.limit is None:
+        return Portion(None)
+    there = sum(enqueued.values())
+    share = max(1, quota.limit // len({*enqueued, *waiting, batch}))
+    part = max(1, quota.limit // _PART)
+    tokens = min(quota.limit - there, share - enqueued.get(batch, 0), part)
+    if tokens > 0:
+        return Portion(tokens)
+    return Portion(0, f"{there:,} of {quota.limit:,} tokens are enqueued for {model}")
+
+
+def _in_words(seconds: float) -> str:
+    return f"{round(seconds)} s" if seconds < 120 else f"{round(seconds / 60)} min"

@@ -1,0 +1,220 @@
+"""Remote batches: what was meant to be bought from providers, what was, and what came of it.
+
+The rules:
+
+- An intent is a row, committed before anything is uploaded or created; the row then holds its lines, whoever
+  dies, until it is closed.
+- Each fact is written before the next step. None is ever taken back but the two that say that a call may have
+  been heard, once it is known that it was not.
+- Only the living worker that drives an upstream writes about its remote batches; anyone else is `Fenced`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, insert, select, update
+
+from bulkrate.errors import Fenced
+from bulkrate.store.database import Database
+from bulkrate.store.records import Moving, Purchase, Range, RemoteRecord, RemoteSum
+from bulkrate.store.schema import purchases, ranges, remotes, upstream_holders
+from bulkrate.store.work import must_live, tell
+
+
+class RemoteStore:
+    """What is known of batches at providers."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # --- the life of one ---
+
+    def intend(self, epoch: int, remote: RemoteRecord, lines: Sequence[Range]) -> RemoteRecord:
+        """Record what shall be bought: the row takes over these stretches of the ranges that the worker
+        holds, and what else the worker holds of the shard is free. Raises `Fenced`.
+        """
+        with self._db.write() as connection:
+            _must_drive(connection, epoch, remote.upstream)
+            row = insert(remotes).values(**remote.values()).returning(remotes.c.seq)
+            kept = replace(remote, seq=connection.execute(row).scalar_one())
+            mine = and_(
+                ranges.c.batch_id == remote.batch_id,
+                ranges.c.shard == remote.shard,
+                ranges.c.epoch == epoch,
+            )
+            held = {row["start"]: row for row in connection.execute(select(ranges).where(mine)).mappings()}
+            for one in lines:
+                if one.start not in held:
+                    raise Fenced(f"epoch {epoch} does not hold the lines from {one.start} of {one.batch_id}")
+                _take(connection, held[one.start], one.lines, holder=kept.holder)
+            connection.execute(update(ranges).where(mine).values(epoch=None))
+        return kept
+
+    def release_all(self, epoch: int) -> None:
+        """Let go of the lines that the worker claimed and made no remote batch of."""
+        with self._db.write() as connection:
+            connection.execute(update(ranges).where(ranges.c.epoch == epoch).values(epoch=None))
+
+    def note(self, epoch: int, remote: RemoteRecord, **facts: Any) -> RemoteRecord:
+        """Write down facts about a remote batch, by their names in the record. Raises `Fenced`."""
+        with self._db.write() as connection:
+            _must_drive(connection, epoch, remote.upstream)
+            connection.execute(update(remotes).where(remotes.c.seq == remote.seq).values(**facts))
+        return replace(remote, **facts)
+
+    def close(self, epoch: int, remote: RemoteRecord, *, now: float, generation: int) -> RemoteRecord:
+        """The row holds no line any more: what is left of its ranges is free, and of this generation.
+
+        Raises `Fenced`.
+        """
+        with self._db.write() as connection:
+            _must_drive(connection, epoch, remote.upstream)
+            _close(connection, remote, now=now, generation=generation)
+        return replace(remote, closed_at=now)
+
+    def abandon(self, remote: RemoteRecord, *, now: float, why: str) -> None:
+        """Give up a remote batch whose upstream nobody drives any more, as it is no longer configured."""
+        with self._db.write() as connection:
+            _close(connection, remote, now=now, generation=remote.generation)
+            given_up = {"collected_at": now, "removed_at": now, "waiting": why}
+            connection.execute(update(remotes).where(remotes.c.seq == remote.seq).values(**given_up))
+
+    def hasten(self, remote_id: str, upstream: str) -> bool:
+        """Let the next look at a remote batch be now: its provider says that there is news. Whether there is
+        one.
+        """
+        this = and_(
+            remotes.c.remote_id == remote_id, remotes.c.upstream == upstream, remotes.c.removed_at.is_(None)
+        )
+        with self._db.write() as connection:
+            return connection.execute(update(remotes).where(this).values(look_at=0.0)).rowcount > 0
+
+    # --- what there is ---
+
+    def open(self, upstream: str) -> list[RemoteRecord]:
+        """The remote batches of an upstream with something left to do, oldest first."""
+        query = select(remotes).where(remotes.c.removed_at.is_(None), remotes.c.upstream == upstream)
+        with self._db.read() as connection:
+            rows = connection.execute(query.order_by(remotes.c.seq)).mappings()
+            return [RemoteRecord.of(row) for row in rows]
+
+    def of_strangers(self, upstreams: Collection[str]) -> list[RemoteRecord]:
+        """The open remote batches of all upstreams but these."""
+        query = select(remotes).where(remotes.c.removed_at.is_(None), remotes.c.upstream.not_in(upstreams))
+        with self._db.read() as connection:
+            return [RemoteRecord.of(row) for row in connection.execute(query).mappings()]
+
+    def of_batch(self, batch_id: str) -> list[RemoteRecord]:
+        """All remote batches that a batch ever had, oldest first."""
+        query = select(remotes).where(remotes.c.batch_id == batch_id).order_by(remotes.c.seq)
+        with self._db.read() as connection:
+            return [RemoteRecord.of(row) for row in connection.execute(query).mappings()]
+
+    def held(self, remote: RemoteRecord) -> list[Range]:
+        """The ranges whose lines a remote batch holds."""
+        query = select(ranges).where(ranges.c.epoch == remote.holder).order_by(ranges.c.start)
+        with self._db.read() as connection:
+            return [
+                Range(
+                    batch_id=row["batch_id"],
+                    shard=row["shard"],
+                    start=row["start"],
+                    lines=row["lines"],
+                    fresh=False,
+                    generation=row["generation"],
+                )
+                for row in connection.execute(query).mappings()
+            ]
+
+    def created_since(self, upstream: str, *, since: float) -> int:
+        """How many create calls were made at an upstream since a moment."""
+        query = select(func.count()).where(remotes.c.upstream == upstream, remotes.c.create_asked_at >= since)
+        with self._db.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def known_ids(self, upstream: str) -> set[str]:
+        """The provider's ids of all batches that are known to be ours."""
+        query = select(remotes.c.remote_id).where(
+            remotes.c.upstream == upstream, remotes.c.remote_id.is_not(None)
+        )
+        with self._db.read() as connection:
+            return set(connection.execute(query).scalars())
+
+    # --- for whoever asks about a batch ---
+
+    def sums(self, batch_ids: Sequence[str]) -> dict[str, RemoteSum]:
+        """What these batches have at providers now; those without are left out."""
+        query = (
+            select(
+                remotes.c.batch_id,
+                func.count(),
+                func.sum(remotes.c.lines),
+                func.sum(remotes.c.completed),
+                func.sum(remotes.c.failed),
+            )
+            .where(remotes.c.batch_id.in_(batch_ids), remotes.c.remote_id.is_not(None))
+            .where(remotes.c.closed_at.is_(None))
+            .group_by(remotes.c.batch_id)
+        )
+        with self._db.read() as connection:
+            return {
+                batch_id: RemoteSum(
+                    batches=batches, lines=int(lines), completed=int(completed), failed=int(failed)
+                )
+                for batch_id, batches, lines, completed, failed in connection.execute(query)
+            }
+
+    def waiting(self, batch_ids: Sequence[str]) -> dict[str, str]:
+        """Why remote batches of these batches do not move, those that say so; one reason each."""
+        query = (
+            select(remotes.c.batch_id, func.max(remotes.c.waiting))
+            .where(remotes.c.batch_id.in_(batch_ids), remotes.c.closed_at.is_(None))
+            .where(remotes.c.waiting.is_not(None))
+            .group_by(remotes.c.batch_id)
+        )
+        with self._db.read() as connection:
+            return {batch_id: str(why) for batch_id, why in connection.execute(query)}
+
+    def purchases(self, batch_ids: Sequence[str]) -> list[Purchase]:
+        """What of these batches was answered by providers' batch APIs, by batch, upstream and model."""
+        query = select(purchases).where(purchases.c.batch_id.in_(batch_ids))
+        order = (purchases.c.batch_id, purchases.c.upstream, purchases.c.model)
+        with self._db.read() as connection:
+            return [Purchase.of(row) for row in connection.execute(query.order_by(*order)).mappings()]
+
+    def tell(self, epoch: int, batch_id: str, moving: Moving) -> None:
+        """Say how a batch moves at this worker. Raises `Fenced`."""
+        with self._db.write() as connection:
+            must_live(connection, epoch)
+            tell(connection, epoch, batch_id, moving)
+
+
+def _must_drive(connection: Connection, epoch: int, upstream: str) -> None:
+    """Raise `Fenced` unless the worker lives and drives the upstream."""
+    must_live(connection, epoch)
+    mine = and_(upstream_holders.c.name == upstream, upstream_holders.c.epoch == epoch)
+    if connection.execute(select(upstream_holders.c.name).where(mine)).first() is None:
+        raise Fenced(f"epoch {epoch} does not drive the upstream {upstream}; another worker does")
+
+
+def _take(connection: Connection, whole: Any, lines: int, *, holder: int) -> None:
+    """Let a remote batch hold the first lines of a range; the rest is a range apart, of the same worker."""
+    first = and_(
+        ranges.c.batch_id == whole["batch_id"],
+        ranges.c.shard == whole["shard"],
+        ranges.c.start == whole["start"],
+    )
+    connection.execute(update(ranges).where(first).values(epoch=holder, lines=lines, suspect=False))
+    if lines < whole["lines"]:
+        rest = dict(whole) | {"start": whole["start"] + lines, "lines": whole["lines"] - lines}
+        connection.execute(insert(ranges).values(**rest))
+
+
+def _close(connection: Connection, remote: RemoteRecord, *, now: float, generation: int) -> None:
+    theirs = ranges.c.epoch == remote.holder
+    connection.execute(update(ranges).where(theirs).values(epoch=None, generation=generation))
+    closed = {"closed_at": now, "waiting": None}
+    connection.execute(update(remotes).where(remotes.c.seq == remote.seq).values(**closed))

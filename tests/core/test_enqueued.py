@@ -1,0 +1,93 @@
+"""The quota of enqueued tokens: a queue that is shared, and learnt where nobody tells."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkrate.core.enqueued import Quota, portion
+
+NOW = 1_000.0
+
+
+def refused(quota: Quota, *, enqueued: int = 0, asked: int = 100, **told) -> Quota:
+    given = {"limit": None, "retry_after_s": None, "now": NOW, "jitter": 0.0}
+    return quota.refused(enqueued=enqueued, asked=asked, **(given | told))
+
+
+def may(quota: Quota, batch: str = "a", *, now: float = NOW, **enqueued: int):
+    return portion(quota, batch, enqueued=enqueued, waiting={batch}, model="m", now=now)
+
+
+def test_without_a_known_limit_anything_goes():
+    assert may(Quota(), a=10**9).tokens is None
+
+
+def test_nothing_is_tried_right_after_a_refusal_and_the_reason_is_told():
+    quota = refused(Quota(), limit=900)
+    found = may(quota)
+    assert found.tokens == 0
+    assert "quota" in found.why
+    assert may(quota, now=NOW + 61).tokens == 225  # a quarter of 900
+    assert may(quota.released()).tokens == 225
+
+
+def test_waits_grow_with_refusals_in_a_row_up_to_an_hour():
+    quota, waits = Quota(), []
+    for _ in range(9):
+        quota = refused(quota, limit=900)
+        waits.append(quota.not_before - NOW)
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    assert refused(quota.accepted(enqueued=1)).not_before - NOW == 60
+
+
+def test_a_provider_that_says_when_to_come_back_is_believed():
+    assert refused(Quota(), retry_after_s=5.0).not_before == NOW + 5
+
+
+def test_what_the_provider_says_of_its_limit_is_believed():
+    quota = refused(Quota(limit=10**6, told=True), limit=90_000)
+    assert (quota.limit, quota.told) == (90_000, True)
+    assert refused(quota).limit == 90_000
+    assert quota.accepted(enqueued=80_000).limit == 90_000
+
+
+def test_a_limit_that_nobody_tells_is_what_was_there_when_more_was_refused():
+    quota = refused(Quota(), enqueued=500, asked=100)
+    assert quota.limit == 500
+    assert refused(quota, enqueued=0, asked=100).limit == 50
+    assert quota.accepted(enqueued=500).limit == 625
+
+
+def test_what_is_full_says_how_full():
+    found = may(Quota(limit=1_000, told=True), b=1_000)
+    assert found.tokens == 0
+    assert "1,000 of 1,000 tokens" in found.why
+
+
+def test_a_batch_that_comes_later_gets_its_half():
+    quota = Quota(limit=1_000, told=True)
+    first = portion(quota, "a", enqueued={"a": 500}, waiting={"a", "b"}, model="m", now=NOW)
+    second = portion(quota, "b", enqueued={"a": 500}, waiting={"a", "b"}, model="m", now=NOW)
+    assert first.tokens == 0
+    assert second.tokens == 250
+
+
+@given(
+    limit=st.integers(1, 10_000),
+    batches=st.integers(1, 6),
+    sizes=st.lists(st.integers(1, 3_000), min_size=1, max_size=80),
+)
+def test_a_shared_quota_is_never_overrun_and_ends_up_shared(limit, batches, sizes):
+    """Batches without an end take what they may, in turns: each gets the same, to within a group."""
+    quota = Quota(limit=limit, told=True)
+    names = [f"b{number}" for number in range(batches)]
+    there = dict.fromkeys(names, 0)
+    for turn, size in enumerate(sizes):
+        name = names[turn % batches]
+        taken = portion(quota, name, enqueued=there, waiting=set(names), model="m", now=NOW).tokens
+        assert taken is not None
+        assert taken <= max(1, limit // 4)
+        there[name] += min(taken, size)
+        assert sum(there.values()) <= limit
+        assert there[name] <= max(1, limit // batches)

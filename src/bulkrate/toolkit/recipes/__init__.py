@@ -1,1 +1,61 @@
 """What can be asked of rows: one file per recipe. Each is thin: a prompt, a schema, a reading."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection
+
+import msgspec
+
+from bulkrate.errors import RecipeError
+from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.prompts import Prompt, lacks
+from bulkrate.toolkit.recipes import classify, mapping
+from bulkrate.toolkit.recipes.base import Recipe
+
+#: By name, the settings it knows and what makes it.
+RECIPES: dict[str, tuple[frozenset[str], Callable[[Asking], Recipe]]] = {
+    "map": (mapping.SETTINGS, mapping.recipe),
+    "classify": (classify.SETTINGS, classify.recipe),
+}
+
+
+def recipe_of(asking: Asking) -> Recipe:
+    """The recipe asked for.
+
+    Raises `RecipeError` for an unknown one, for a setting it does not know, and for what it cannot use.
+    """
+    known, make = _entry(asking.recipe)
+    for field in msgspec.structs.fields(asking):
+        if field.name in known or field.name == "recipe":
+            continue
+        if getattr(asking, field.name) != _default(field):
+            raise RecipeError(
+                f"{asking.recipe} has no setting {field.name!r}; it has {', '.join(sorted(known))}"
+            )
+    return make(asking)
+
+
+def check(asking: Asking, columns: Collection[str]) -> None:
+    """Hold what is asked to the columns there are, before any row is read.
+
+    Raises `RecipeError` for a column that is asked for and is not there.
+    """
+    for what, template in (("prompt", asking.prompt), ("system text", asking.system)):
+        if template and (missing := Prompt(template, what=what).needs - set(columns)):
+            raise lacks(f"the {what}", min(missing), columns)
+    for name in (*([asking.column] if asking.column else []), *asking.group_by):
+        if name not in columns:
+            raise lacks(asking.recipe, name, columns)
+
+
+def _entry(name: str) -> tuple[frozenset[str], Callable[[Asking], Recipe]]:
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(f"there is no recipe {name!r}{hint} There are: {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()

@@ -44,6 +44,8 @@ class Recipe(Protocol):
     rows_per_request: int
     #: The columns that the answers add.
     columns: tuple[Column, ...]
+    #: The column whose values the summary counts; None if there is nothing to count.
+    counted: str | None
 
     def shown(self) -> str:
         """What is asked, for people: the system text and the prompt, with the cells still as names."""

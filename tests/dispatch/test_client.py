@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bulkrate.config import Upstream
 from bulkrate.core.outcome import Answer, Failed, Failure
-from bulkrate.dispatch.client import AttemptError, Client, _model_ids, read_retry_after
+from bulkrate.dispatch.client import Client, _model_ids, read_retry_after
+from bulkrate.dispatch.http import AttemptError
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -75,6 +76,14 @@ def test_a_list_of_models_is_read_or_there_is_none(content, ids):
 
 
 # --- over a real socket ---
+
+
+@pytest.fixture(params=["direct", "library"], autouse=True)
+def carried(request, monkeypatch):
+    """By either way of sending a request, the same comes of it."""
+    if request.param == "library":
+        monkeypatch.setattr("bulkrate.dispatch.client.suits", lambda *_: False)
+
 
 Reply = Callable[[bytes], bytes | None]
 

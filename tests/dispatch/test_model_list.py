@@ -6,7 +6,8 @@ import pytest
 
 from bulkrate.config import Upstream
 from bulkrate.core.outcome import Failed, Failure
-from bulkrate.dispatch.client import AttemptError, Client
+from bulkrate.dispatch.client import Client
+from bulkrate.dispatch.http import AttemptError
 
 
 def ask(status: int, *, models: list[str] | None = None) -> list[str] | Failed | None:

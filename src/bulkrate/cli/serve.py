@@ -167,7 +167,7 @@ def _greet(settings: Settings, address: str, *, guarded: bool) -> None:
         f"  keys       {keys}",
         f"  data       {Path(settings.data).resolve()}",
     ]
-    lines += [f"  upstream   {name}: {upstream.url}" for name, upstream in settings.upstreams.items()]
+    lines += [f"  upstream   {name}: {upstream.address}" for name, upstream in settings.upstreams.items()]
     if not settings.upstreams:
         lines.append("  upstream   none: every batch will be rejected; start again with --upstream URL")
     lines.append(f"  try        OPENAI_BASE_URL={address} OPENAI_API_KEY=any python your_batch_script.py")

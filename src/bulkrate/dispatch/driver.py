@@ -19,7 +19,8 @@ from bulkrate.core.stats import REFUSED, UpstreamSnapshot, UpstreamStats
 from bulkrate.core.turns import Turns
 from bulkrate.core.window import Window
 from bulkrate.dispatch.base import Load, Work
-from bulkrate.dispatch.client import AttemptError, Client
+from bulkrate.dispatch.client import Client
+from bulkrate.dispatch.http import AttemptError
 from bulkrate.dispatch.inquest import Fallen, Inquest, Suspect, fell
 from bulkrate.dispatch.lane import Lane
 from bulkrate.dispatch.quotas import Quotas

@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable
 
 from bulkrate.core.outcome import Failed
-from bulkrate.dispatch.client import AttemptError, Client
+from bulkrate.dispatch.client import Client
+from bulkrate.dispatch.http import AttemptError
 from bulkrate.providers.engines import EngineLoad
 
 # How often an engine's load is read while lines are in flight, and how often a server without one is asked

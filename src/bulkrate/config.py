@@ -175,6 +175,14 @@ class Settings(Section, frozen=True, kw_only=True):
     timing: Timing = Timing()
     traces: Traces = Traces()
     upstreams: dict[str, Upstream] = {}
+    #: For jobs: where they are kept; a Batch API to run them on instead of upstreams, and its key.
+    home: str = ".bulkrate"
+    server: str | None = None
+    server_key: str | None = None
+    #: Jobs by name, each with the options of `bulkrate run`.
+    jobs: dict[str, dict[str, Any]] = {}
+    #: Prices of one's own: model -> dollars per million tokens (`input`, `output`, `batch_input`, …).
+    prices: dict[str, dict[str, Any]] = {}
 
     @property
     def senders(self) -> int:
@@ -227,6 +235,7 @@ def load(
     return msgspec.structs.replace(
         settings,
         metrics_key=revealed_key(settings.metrics_key, "metrics_key", environ),
+        server_key=revealed_key(settings.server_key, "server_key", environ),
         traces=msgspec.structs.replace(settings.traces, endpoint=_traces_endpoint(settings.traces, environ)),
         upstreams={name: _reveal(name, up, environ) for name, up in settings.upstreams.items()},
     )

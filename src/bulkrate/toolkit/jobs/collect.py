@@ -1,0 +1,219 @@
+"""Lines of output and error files, read back into what they mean for their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from bulkrate.providers.usage import NO_USAGE, Usage, read_usage
+from bulkrate.toolkit.jobs.answers import Outcome, Status
+from bulkrate.toolkit.jobs.requests import rows_in
+from bulkrate.toolkit.recipes.base import Recipe, Value
+from bulkrate.toolkit.snapshot import encoded
+from bulkrate.toolkit.table import Row
+
+#: HTTP statuses of a line that may do better another time.
+_PASSING_STATUSES = {408, 409, 425, 429, 499}
+#: Error codes of lines without an answer that may do better another time: ours, OpenAI's and Anthropic's.
+_PASSING_CODES = {
+    "batch_expired",
+    "batch_cancelled",
+    "unreachable",
+    "key_refused",
+    "busy",
+    "upstream_error",
+    "request_timeout",
+    "connection_lost",
+    "invalid_answer",
+    "missing",
+    "rate_limit_exceeded",
+    "server_error",
+}
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    response: Raw | None = None
+    error: Raw | None = None
+
+
+class _Response(msgspec.Struct):
+    status_code: int = 0
+    body: Raw | None = None
+
+
+class _Error(msgspec.Struct):
+    code: str | None = None
+    message: str | None = None
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Error | str | None = None
+
+
+_line = msgspec.json.Decoder(_Line)
+_response = msgspec.json.Decoder(_Response)
+_error = msgspec.json.Decoder(_Error)
+_error_body = msgspec.json.Decoder(_ErrorBody)
+
+
+class Collector:
+    """Reads result lines of one job. `row_of` gives a row as it was read, `model_of` the model it was for;
+    `rows` is how many there are.
+    """
+
+    def __init__(
+        self, recipe: Recipe, row_of: Callable[[int], Row], model_of: Callable[[Row], str], rows: int
+    ) -> None:
+        self.strange = 0
+        self._recipe = recipe
+        self._row_of = row_of
+        self._model_of = model_of
+        self._rows = rows
+
+    def read(self, line: bytes, model: str | None) -> tuple[list[Outcome], Usage]:
+        """What a line says of each of its rows, and the tokens it took.
+
+        `model` is whom it was sent to, if that is not the rows' own. A line that is not ours is counted as
+        strange and says nothing.
+        """
+        try:
+            found = _line.decode(line)
+            numbers = rows_in(found.custom_id)
+        except (msgspec.MsgspecError, ValueError):
+            self.strange += 1
+            return [], NO_USAGE
+        if not numbers or numbers[-1] >= self._rows or numbers[0] < 0:
+            self.strange += 1
+            return [], NO_USAGE
+        response = _response_in(found)
+        if response is None or response.body is None:
+            return self._failed(numbers, *_said(found.error), found), NO_USAGE
+        if 200 <= response.status_code < 300:
+            return self._answered(numbers, bytes(response.body), model, found)
+        code, message = _said_in_body(bytes(response.body), response.status_code)
+        passing = response.status_code in _PASSING_STATUSES or response.status_code >= 500
+        return self._failed(numbers, code, message, found, passing=passing), NO_USAGE
+
+    def _answered(
+        self, numbers: range, body: bytes, model: str | None, found: _Line
+    ) -> tuple[list[Outcome], Usage]:
+        rows = [self._row_of(number) for number in numbers]
+        model = model or self._model_of(rows[0])
+        try:
+            usage = read_usage(body)
+        except ValueError:
+            usage = NO_USAGE
+        outcomes = []
+        for number, reading, share in zip(
+            numbers, self._recipe.read(body, rows), _shares(usage, len(rows)), strict=True
+        ):
+            outcome = Outcome(
+                row=number,
+                status=Status.ANSWERED,
+                cells=self._whole(found),
+                model=model,
+                input_tokens=share.input_tokens,
+                cached_tokens=share.cached_tokens,
+                output_tokens=share.output_tokens,
+            )
+            if isinstance(reading, Value):
+                cells = outcome.cells or encoded(reading.cells, number)
+                told = replace(outcome, cells=cells, confidence=reading.confidence)
+            else:
+                told = replace(
+                    outcome,
+                    status=Status.INVALID,
+                    code="invalid_output",
+                    message=reading.fault,
+                    text=reading.text,
+                    retryable=True,
+                )
+            outcomes.append(told)
+        return outcomes, usage
+
+    def _failed(
+        self, numbers: range, code: str, message: str, found: _Line, *, passing: bool | None = None
+    ) -> list[Outcome]:
+        retryable = code in _PASSING_CODES if passing is None else passing
+        return [
+            Outcome(
+                row=number,
+                status=Status.FAILED,
+                cells=self._whole(found),
+                code=code,
+                message=message,
+                retryable=retryable,
+                alone=len(numbers) > 1 and not retryable,
+            )
+            for number in numbers
+        ]
+
+    def _whole(self, found: _Line) -> bytes | None:
+        """For requests that are run as they are: the result as it came."""
+        if self._recipe.name != "requests":
+            return None
+        response = bytes(found.response) if found.response is not None else b"null"
+        error = bytes(found.error) if found.error is not None else b"null"
+        return encoded({"response": response, "error": error}, 0)
+
+
+def lines_in(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Whole lines, each with its line break, of bytes that come in pieces.
+
+    What stands after the last line break is not a line yet, and is left out.
+    """
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line + b"\n"
+
+
+def _response_in(found: _Line) -> _Response | None:
+    if found.response is None or bytes(found.response) == b"null":
+        return None
+    try:
+        return _response.decode(found.response)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _said(error: Raw | None) -> tuple[str, str]:
+    try:
+        said = _error.decode(error) if error is not None else _Error()
+    except msgspec.MsgspecError:
+        said = _Error()
+    return said.code or "missing", said.message or "the server said no reason"
+
+
+def _said_in_body(body: bytes, status: int) -> tuple[str, str]:
+    try:
+        said = _error_body.decode(body).error
+    except msgspec.MsgspecError:
+        said = None
+    if isinstance(said, str):
+        return f"http_{status}", said
+    if said is None:
+        return f"http_{status}", f"the upstream answered {status}"
+    return said.code or f"http_{status}", said.message or f"the upstream answered {status}"
+
+
+def _shares(usage: Usage, parts: int) -> Sequence[Usage]:
+    """`usage` in equal parts; what cannot be parted goes to the first."""
+    if parts == 1:
+        return [usage]
+    each = Usage(
+        usage.input_tokens // parts, usage.cached_tokens // parts, usage.output_tokens // parts, 0, 0
+    )
+    first = Usage(
+        usage.input_tokens - each.input_tokens * (parts - 1),
+        usage.cached_tokens - each.cached_tokens * (parts - 1),
+        usage.output_tokens - each.output_tokens * (parts - 1),
+        0,
+        0,
+    )
+    return [first, *[each] * (parts - 1)]

@@ -1,0 +1,195 @@
+"""How far a job is: one small file, replaced as a whole at every step."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bulkrate.errors import JobError
+from bulkrate.toolkit.jobs.spec import JobSpec
+
+_RECORD = "job.json"
+
+
+class JobState(StrEnum):
+    """Where a job is on its way. The last three are its ends."""
+
+    READING = "reading"
+    READY = "ready"
+    RUNNING = "running"
+    WRITING = "writing"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens unless somebody asks."""
+        return self in {JobState.DONE, JobState.CANCELLED, JobState.FAILED}
+
+
+class Purpose(StrEnum):
+    """Why a round of requests is sent."""
+
+    FIRST = "first"
+    RETRY = "retry"
+    REASK = "reask"
+    ESCALATE = "escalate"
+
+
+class Part(msgspec.Struct, kw_only=True):
+    """One input file and the batch that runs it. `key` is committed before the batch is asked for, and is how
+    it is found again. `read_output` and `read_errors` are bytes that have been collected and count.
+    """
+
+    file: str
+    endpoint: str
+    requests: int
+    key: str
+    file_id: str | None = None
+    batch_id: str | None = None
+    status: str | None = None
+    read_output: int = 0
+    read_errors: int = 0
+    collected: bool = False
+
+
+class Round(msgspec.Struct, kw_only=True):
+    """Requests that are sent together, and why. `model` is set when all go to another model than before."""
+
+    purpose: Purpose
+    parts: list[Part]
+    model: str | None = None
+    done: bool = False
+
+
+class Tokens(msgspec.Struct):
+    """Tokens used by one model, over all rounds."""
+
+    requests: int = 0
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+
+class JobRecord(msgspec.Struct, kw_only=True):
+    """A job, whole. Times are Unix seconds. `rows` counts what was read, None until all of it is.
+
+    `answers_bytes` is how much of the answers' log counts. `counts` are of the rows as they stand.
+    """
+
+    id: str
+    spec: JobSpec
+    fingerprint: str
+    created_at: float
+    state: JobState = JobState.READING
+    rows: int | None = None
+    rounds: list[Round] = []
+    answers_bytes: int = 0
+    counts: dict[str, int] = {}
+    tokens: dict[str, Tokens] = {}
+    batch_price: bool = False
+    estimate: dict[str, Any] | None = None
+    spent: dict[str, Any] | None = None
+    where: str | None = None
+    server: str | None = None
+    trouble: str | None = None
+    #: Opened again for the rows without an answer; what was tried before no longer counts.
+    renewed: bool = False
+    reused: int = 0
+    left_out: int = 0
+    columns: list[dict[str, Any]] | None = None
+    arrow: bytes | None = None
+    source_name: str = ""
+    ended_at: float | None = None
+    alerted: list[str] = []
+
+
+def new_job_id(name: str | None, now: float) -> str:
+    """An id that sorts by time and says what it is of: `reviews-20261121-153012-k3f9`."""
+    stem = "".join(c if c.isalnum() else "-" for c in (name or "job").lower()).strip("-")[:40] or "job"
+    return f"{stem}-{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+class JobFolder:
+    """The folder of one job, under the state folder `home`."""
+
+    def __init__(self, home: Path, job_id: str) -> None:
+        self.id = job_id
+        self.path = home / "jobs" / job_id
+
+    def exists(self) -> bool:
+        """Whether there is such a job."""
+        return (self.path / _RECORD).is_file()
+
+    def make(self) -> None:
+        """Make the folder, for this user alone. Raises `JobError`."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise JobError(f"the job's folder {self.path} cannot be made: {error.strerror}") from error
+
+    def load(self) -> JobRecord:
+        """The record. Raises `JobError`."""
+        try:
+            return msgspec.json.decode((self.path / _RECORD).read_bytes(), type=JobRecord)
+        except FileNotFoundError:
+            raise JobError(f"there is no job {self.id}; `bulkrate jobs` lists them") from None
+        except (OSError, msgspec.MsgspecError) as error:
+            raise JobError(f"the record of job {self.id} cannot be read: {error}") from error
+
+    def save(self, record: JobRecord) -> None:
+        """Put the record in place of the one before, durably. Raises `JobError`."""
+        scratch = self.path / f".{_RECORD}"
+        try:
+            with scratch.open("wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(record)))
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(self.path / _RECORD)
+        except OSError as error:
+            raise JobError(f"the record of job {self.id} cannot be written: {error.strerror}") from error
+
+    @contextmanager
+    def driven(self) -> Iterator[None]:
+        """While this is entered, nobody else moves the job on. Raises `JobError` when somebody does."""
+        with (self.path / "lock").open("a+", encoding="ascii") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                owner = lock.read().strip() or "unknown"
+                raise JobError(
+                    f"job {self.id} is being run by process {owner}; follow it with: bulkrate watch {self.id}"
+                ) from None
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            yield
+
+    def is_driven(self) -> bool:
+        """Whether a process moves the job on right now."""
+        try:
+            with self.driven():
+                return False
+        except JobError:
+            return True
+
+
+def job_folders(home: Path) -> list[JobFolder]:
+    """Every job under `home`, oldest first."""
+    root = home / "jobs"
+    if not root.is_dir():
+        return []
+    folders = [JobFolder(home, entry.name) for entry in root.iterdir() if (entry / _RECORD).is_file()]
+    return sorted(folders, key=lambda folder: (folder.path / _RECORD).stat().st_ctime)

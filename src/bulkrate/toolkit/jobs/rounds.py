@@ -1,0 +1,86 @@
+"""Which rows are sent next, and why: decided from what has come back, one round after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bulkrate.errors import RecipeError
+from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
+from bulkrate.toolkit.jobs.record import JobRecord, Purpose
+from bulkrate.toolkit.jobs.spec import ModelAsk
+from bulkrate.toolkit.table import Row
+
+
+@dataclass(frozen=True, slots=True)
+class NextRound:
+    """The rows to send. `model` is set when all of them go to that one."""
+
+    purpose: Purpose
+    rows: list[int] | range
+    model: str | None = None
+
+
+def next_round(record: JobRecord, answers: Answers) -> NextRound | None:
+    """What to send after all rounds so far are done; None when nothing is left to send.
+
+    Failures that may pass are tried again first, then answers that were not as asked are asked for again,
+    then what is left goes to a better model.
+    """
+    spec = record.spec
+    if record.renewed:
+        rows = list(answers.of_status(Status.PENDING, Status.FAILED, Status.INVALID))
+        return NextRound(Purpose.RETRY, rows)
+    if not record.rounds:
+        rows = list(answers.of_status(Status.PENDING))
+        return NextRound(Purpose.FIRST, rows) if rows else None
+    had = [each.purpose for each in record.rounds]
+    if had.count(Purpose.RETRY) < spec.retries:
+        rows = [row for row, outcome in _of(answers, Status.FAILED) if outcome.retryable or outcome.alone]
+        if rows:
+            return NextRound(Purpose.RETRY, rows, record.rounds[-1].model)
+    if had.count(Purpose.REASK) < spec.reask:
+        rows = list(answers.of_status(Status.INVALID))
+        if rows:
+            return NextRound(Purpose.REASK, rows, record.rounds[-1].model)
+    escalated = had.count(Purpose.ESCALATE)
+    if escalated < len(spec.model.escalate):
+        rows = [row for row in range(len(answers)) if _wants_better(answers, row, spec.model)]
+        if rows:
+            return NextRound(Purpose.ESCALATE, rows, spec.model.escalate[escalated])
+    return None
+
+
+def model_of(ask: ModelAsk, row: Row) -> str:
+    """The model that a row is for. Raises `RecipeError` when none is named."""
+    for rule in ask.rules:
+        if str(row.get(rule.column)) == rule.value:
+            return rule.model
+    if ask.column is not None:
+        named = row.get(ask.column)
+        if isinstance(named, str) and named:
+            return named
+        if ask.column not in row:
+            raise RecipeError(
+                f"there is no column {ask.column!r} to name the model; there are {', '.join(map(str, row))}"
+            )
+    if ask.model is None:
+        raise RecipeError("the row names no model, and there is none for all; give --model")
+    return ask.model
+
+
+def _of(answers: Answers, status: Status) -> Iterator[tuple[int, Outcome]]:
+    for row in answers.of_status(status):
+        outcome = answers.get(row)
+        if outcome is not None:
+            yield row, outcome
+
+
+def _wants_better(answers: Answers, row: int, ask: ModelAsk) -> bool:
+    status = answers.status(row)
+    if status in {Status.FAILED, Status.INVALID}:
+        return True
+    if status is not Status.ANSWERED or ask.confidence_min is None:
+        return False
+    outcome = answers.get(row)
+    return outcome is not None and outcome.confidence is not None and outcome.confidence < ask.confidence_min

@@ -1,0 +1,240 @@
+"""Where a job runs: a server with the Batch API, or an engine of our own in front of upstreams.
+
+What was asked for counts first, then the configuration, then the environment, then what listens on this
+machine. Nothing found is an error that lists the choices; nothing is ever made up.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from bulkrate import config
+from bulkrate.config import Settings, Upstream, revealed_key
+from bulkrate.errors import ConfigError, ServerUnreachable
+from bulkrate.toolkit.batch_api import BatchApi
+from bulkrate.toolkit.host import Attached, HostAsk, folder_of
+from bulkrate.toolkit.jobs.requests import OPENAI, OURS, Cut
+from bulkrate.toolkit.jobs.spec import PlaceAsk
+
+OPENAI_URL = "https://api.openai.com/v1"
+SANDBOX = "sandbox"
+#: Where inference servers listen when nobody told them otherwise.
+USUAL_PLACES = {
+    "bulkrate": "http://127.0.0.1:8080/v1",
+    "vLLM or SGLang": "http://127.0.0.1:8000/v1",
+    "SGLang": "http://127.0.0.1:30000/v1",
+    "Ollama": "http://127.0.0.1:11434/v1",
+    "llama.cpp": "http://127.0.0.1:8080/v1",
+    "LM Studio": "http://127.0.0.1:1234/v1",
+}
+_PROBE_PATIENCE_S = 0.0
+# A hosted Batch API is asked at OpenAI's own pace; our own can bear more.
+_FOREIGN_POLL_S = (10.0, 60.0)
+_OUR_POLL_S = (0.1, 2.0)
+
+
+class Place:
+    """A Batch API to run on. Close it when done: an engine of ours stops when nobody needs it."""
+
+    def __init__(self, api: BatchApi, *, attached: Attached | None, ours: bool, upstreams: list[str]) -> None:
+        self._api = api
+        self._attached = attached
+        #: Whether the server is a bulkrate, with more than OpenAI's API.
+        self.ours = ours
+        #: The addresses of the upstreams, where they are known.
+        self.upstreams = upstreams
+        self.poll_s = _OUR_POLL_S if ours else _FOREIGN_POLL_S
+
+    @property
+    def api(self) -> BatchApi:
+        """The Batch API."""
+        return self._attached.api if self._attached else self._api
+
+    @property
+    def cut(self) -> Cut:
+        """How much one batch may hold here."""
+        return OURS if self.ours else OPENAI
+
+    @property
+    def where(self) -> str:
+        """For people: what answers the requests."""
+        if self._attached is None:
+            return f"the Batch API at {shown(self.api.url)}"
+        return ", ".join(shown(url) for url in self.upstreams) or SANDBOX
+
+    @property
+    def private(self) -> bool:
+        """Whether everything runs on this machine or in a private network, so that nobody sends a bill."""
+        addresses = self.upstreams if self._attached else [self.api.url]
+        return all(is_private(address) for address in addresses)
+
+    def again(self) -> bool:
+        """The server does not answer: start the engine again if it is ours. False when it is not."""
+        if self._attached is None:
+            return False
+        self._attached.again()
+        return True
+
+    def close(self) -> None:
+        """Let go."""
+        if self._attached is not None:
+            self._attached.close()
+        else:
+            self._api.close()
+
+
+def settle(ask: PlaceAsk, environ: Mapping[str, str]) -> PlaceAsk:
+    """Where to run when `ask` does not say: looked for once, so that a job stays where it began.
+
+    Raises `ConfigError` when there is nothing.
+    """
+    if ask.server or ask.upstreams or ask.sandbox is not None:
+        return ask
+    settings = _settings(ask, environ)
+    if settings.server:
+        return msgspec.structs.replace(ask, server=settings.server)
+    if settings.upstreams:
+        return ask
+    key = "env:OPENAI_API_KEY" if environ.get("OPENAI_API_KEY") else None
+    if base := environ.get("OPENAI_BASE_URL"):
+        return _placed(ask, base, key)
+    if key:
+        return msgspec.structs.replace(ask, upstreams=(OPENAI_URL,), upstream_key=key)
+    for url in dict.fromkeys(USUAL_PLACES.values()):
+        if _answers(url):
+            return _placed(ask, url, None)
+    raise ConfigError(_nothing_found())
+
+
+def open_place(
+    ask: PlaceAsk, home: Path, environ: Mapping[str, str], *, tell: Callable[[str], None] = lambda _: None
+) -> Place:
+    """The place that a settled `ask` names, ready to be used. Raises `ConfigError`, `ServerUnreachable`."""
+    settings = _settings(ask, environ)
+    if ask.server:
+        where = settings.server_key if settings.server == ask.server else None
+        api = BatchApi(ask.server, revealed_key(ask.server_key, "--server-key", environ) or where)
+        return Place(api, attached=None, ours=api.is_bulkrate(), upstreams=[])
+    host = HostAsk(settings=settings, sandbox=ask.sandbox)
+    attached = Attached(folder_of(home, host), host, tell=tell)
+    urls = [upstream.url for upstream in settings.upstreams.values()]
+    return Place(attached.api, attached=attached, ours=True, upstreams=urls)
+
+
+def asked_place(
+    *,
+    server: str | None = None,
+    server_key: str | None = None,
+    upstreams: list[str] | None = None,
+    upstream_key: str | None = None,
+    config_file: str | None = None,
+) -> PlaceAsk:
+    """What flags or arguments ask for. `upstreams` may name a `sandbox`, with options as in a URL's query:
+    `sandbox?latency_ms=200&error_rate=0.01`. Raises `ConfigError`.
+    """
+    if server and upstreams:
+        raise ConfigError("--server and --upstream are two places to run; give one of them")
+    sandbox = None
+    urls = []
+    for upstream in upstreams or []:
+        name, _, query = upstream.partition("?")
+        if name == SANDBOX:
+            sandbox = _sandbox_options(query)
+        else:
+            urls.append(upstream)
+    return PlaceAsk(
+        server=server,
+        server_key=server_key,
+        upstreams=tuple(urls),
+        upstream_key=upstream_key,
+        config=config_file,
+        sandbox=sandbox,
+    )
+
+
+def shown(url: str) -> str:
+    """An address without the password that may stand in it."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def is_private(url: str) -> bool:
+    """Whether an address is of this machine or a private network."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith((".local", ".internal", ".lan")):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host and host != ""
+
+
+def _settings(ask: PlaceAsk, environ: Mapping[str, str]) -> Settings:
+    flags: dict[str, Any] = {}
+    if ask.upstreams:
+        flags = {"upstream": list(ask.upstreams), "upstream_key": ask.upstream_key}
+    settings = config.load(file=Path(ask.config) if ask.config else None, environ=environ, flags=flags)
+    if ask.upstreams:
+        # What is named on the command line is meant alone: no upstream of the configuration joins in.
+        named: dict[str, Upstream] = {
+            name: upstream
+            for name, upstream in settings.upstreams.items()
+            if name.startswith("upstream-") and upstream.url in {url.rstrip("/") for url in ask.upstreams}
+        }
+        return msgspec.structs.replace(settings, upstreams=named)
+    if ask.sandbox is not None:
+        return msgspec.structs.replace(settings, upstreams={})
+    return settings
+
+
+def _placed(ask: PlaceAsk, url: str, key: str | None) -> PlaceAsk:
+    api = BatchApi(url, None, patience_s=_PROBE_PATIENCE_S)
+    try:
+        if api.is_bulkrate():
+            return msgspec.structs.replace(ask, server=url, server_key=key)
+    finally:
+        api.close()
+    return msgspec.structs.replace(ask, upstreams=(url,), upstream_key=key)
+
+
+def _answers(url: str) -> bool:
+    api = BatchApi(url, None, patience_s=_PROBE_PATIENCE_S)
+    try:
+        return api.is_bulkrate() or api.models() is not None
+    except (ServerUnreachable, ConfigError):
+        return False
+    except Exception:  # noqa: BLE001  # whatever else listens there is no inference server
+        return False
+    finally:
+        api.close()
+
+
+def _sandbox_options(query: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        try:
+            options[name] = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            options[name] = value
+    return options
+
+
+def _nothing_found() -> str:
+    looked = ", ".join(f"{name} at {url}" for name, url in USUAL_PLACES.items())
+    return (
+        "there is nowhere to run. Name one of these:\n"
+        "  --upstream URL        an OpenAI-compatible inference server (vLLM, Ollama, llama.cpp, …)\n"
+        "  --server URL          a bulkrate server, or another Batch API\n"
+        "  OPENAI_API_KEY=…      OpenAI, or OPENAI_BASE_URL for another provider\n"
+        "  [upstreams.NAME]      in bulkrate.toml\n"
+        "  --upstream sandbox    a rehearsal without a model: its answers mean nothing\n"
+        f"Looked in vain for {looked}"
+    )

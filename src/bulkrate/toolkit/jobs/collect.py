@@ -34,15 +34,18 @@ _PASSING_CODES = {
 }
 
 
+_NULL = Raw(b"null")
+
+
 class _Line(msgspec.Struct):
     custom_id: str
-    response: Raw | None = None
-    error: Raw | None = None
+    response: Raw = _NULL
+    error: Raw = _NULL
 
 
 class _Response(msgspec.Struct):
     status_code: int = 0
-    body: Raw | None = None
+    body: Raw = _NULL
 
 
 class _Error(msgspec.Struct):
@@ -90,7 +93,7 @@ class Collector:
             self.strange += 1
             return [], NO_USAGE
         response = _response_in(found)
-        if response is None or response.body is None:
+        if response is None:
             return self._failed(numbers, *_said(found.error), found), NO_USAGE
         if 200 <= response.status_code < 300:
             return self._answered(numbers, bytes(response.body), model, found)
@@ -156,9 +159,7 @@ class Collector:
         """For requests that are run as they are: the result as it came."""
         if self._recipe.name != "requests":
             return None
-        response = bytes(found.response) if found.response is not None else b"null"
-        error = bytes(found.error) if found.error is not None else b"null"
-        return encoded({"response": response, "error": error}, 0)
+        return encoded({"response": bytes(found.response), "error": bytes(found.error)}, 0)
 
 
 def lines_in(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -174,17 +175,15 @@ def lines_in(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _response_in(found: _Line) -> _Response | None:
-    if found.response is None or bytes(found.response) == b"null":
-        return None
     try:
         return _response.decode(found.response)
     except msgspec.MsgspecError:
-        return None
+        return None  # most often null: the line has no HTTP answer
 
 
-def _said(error: Raw | None) -> tuple[str, str]:
+def _said(error: Raw) -> tuple[str, str]:
     try:
-        said = _error.decode(error) if error is not None else _Error()
+        said = _error.decode(error)
     except msgspec.MsgspecError:
         said = _Error()
     return said.code or "missing", said.message or "the server said no reason"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from bulkrate.core.lines import LineCutter
 from bulkrate.errors import SourceError
@@ -24,7 +24,7 @@ _COLUMNS = tuple(Column(name=name, kind="json") for name in ("custom_id", "url",
 class _Line(msgspec.Struct):
     custom_id: str | None = None
     url: str | None = None
-    body: Raw | None = None
+    body: Raw | UnsetType = UNSET
     model: str | None = None
 
 
@@ -121,11 +121,11 @@ class RequestLines:
     def _row(self, number: int, data: bytes) -> Row:
         try:
             line = _line.decode(data)
-            body = line.body if line.body is not None else Raw(data)
+            body = line.body if line.body is not UNSET else Raw(data)
             model = _body.decode(body).model
         except msgspec.MsgspecError as error:
             raise SourceError(f"{self.name}, line {number}: {error}") from error
-        if line.body is not None and line.custom_id is None:
+        if line.body is not UNSET and line.custom_id is None:
             raise SourceError(f'{self.name}, line {number}: "custom_id" is missing; give each line its own')
         url = normal_path(line.url) if line.url else _DEFAULT_ENDPOINT
         if url not in ENDPOINTS:

@@ -33,9 +33,10 @@ from bulkrate.providers.batch.base import (
     Shard,
     Why,
 )
+from bulkrate.providers.batch.languages.answers import error_body
 from bulkrate.providers.batch.limits import Limits, limits_for
 from bulkrate.providers.batch.multipart import file_name, form
-from bulkrate.providers.batch.replies import nonsense, read, shown, why_of
+from bulkrate.providers.batch.replies import nonsense, post, quoted, read, shown, why_of
 
 #: Pages that are looked through for a batch (a hundred on each), and for a file. A batch that is not found
 #: must not be there, so the first is never reached in practice; a file that is not found is only uploaded
@@ -313,7 +314,7 @@ class OpenAIBatch:
 
     def look_file(self, file_id: str) -> Ask[RemoteFile]:
         """See `Vendor`."""
-        return Ask(Call(method="GET", path=f"{self._dialect.files}/{file_id}"), self._read_file)
+        return Ask(Call(method="GET", path=f"{self._dialect.files}/{quoted(file_id)}"), self._read_file)
 
     def find_file(self, shard: Shard) -> Ask[RemoteFile | None]:
         """See `Vendor`. A file is the shard's by its name and its size."""
@@ -321,7 +322,7 @@ class OpenAIBatch:
 
     def remove_file(self, file_id: str) -> Ask[None]:
         """See `Vendor`."""
-        return Ask(Call(method="DELETE", path=f"{self._dialect.files}/{file_id}"), self._read_removed)
+        return Ask(Call(method="DELETE", path=f"{self._dialect.files}/{quoted(file_id)}"), self._read_removed)
 
     def create(self, shard: Shard, file_id: str | None) -> Ask[Remote]:
         """See `Vendor`."""
@@ -339,12 +340,12 @@ class OpenAIBatch:
 
     def look(self, remote_id: str) -> Ask[Remote]:
         """See `Vendor`."""
-        return Ask(Call(method="GET", path=f"{self._dialect.batches}/{remote_id}"), self._read_batch)
+        return Ask(Call(method="GET", path=f"{self._dialect.batches}/{quoted(remote_id)}"), self._read_batch)
 
     def results(self, remote: Remote) -> tuple[Call, ...]:
         """See `Vendor`: the output and the error file, where there are any."""
         return tuple(
-            Call(method="GET", path=f"{self._dialect.files}/{file_id}/content", expect=Expect.LINES)
+            Call(method="GET", path=f"{self._dialect.files}/{quoted(file_id)}/content", expect=Expect.LINES)
             for file_id in remote.result_files
         )
 
@@ -354,7 +355,9 @@ class OpenAIBatch:
 
     def cancel(self, remote_id: str) -> Ask[Remote]:
         """See `Vendor`."""
-        return Ask(Call(method="POST", path=f"{self._dialect.batches}/{remote_id}/cancel"), self._read_batch)
+        return Ask(
+            Call(method="POST", path=f"{self._dialect.batches}/{quoted(remote_id)}/cancel"), self._read_batch
+        )
 
     def clean(self, remote: Remote) -> tuple[Ask[None], ...]:
         """See `Vendor`. Batches themselves cannot be removed."""
@@ -363,7 +366,9 @@ class OpenAIBatch:
 
     def _find_file(self, shard: Shard, after: str | None, page: int) -> Ask[RemoteFile | None]:
         dialect = self._dialect
-        path = f"{dialect.files}?purpose={dialect.purpose}&limit=100" + (f"&after={after}" if after else "")
+        path = f"{dialect.files}?purpose={dialect.purpose}&limit=100" + (
+            f"&after={quoted(after)}" if after else ""
+        )
 
         def read_page(reply: Reply) -> RemoteFile | Ask[RemoteFile | None] | None:
             found = read(_successful(reply), _FilePage)
@@ -381,7 +386,7 @@ class OpenAIBatch:
         self, shard: Shard, since: int, file_id: str | None, after: str | None, page: int
     ) -> Ask[tuple[Found, ...]]:
         dialect = self._dialect
-        path = f"{dialect.batches}?limit=100" + (f"&after={after}" if after else "")
+        path = f"{dialect.batches}?limit=100" + (f"&after={quoted(after)}" if after else "")
 
         def read_page(reply: Reply) -> tuple[Found, ...] | Ask[tuple[Found, ...]]:
             found = read(_successful(reply), _BatchPage)
@@ -460,11 +465,6 @@ def state_of(status: str) -> RemoteState | None:
     return _STATES.get(word) or _SPELLINGS.get(word)
 
 
-def post(path: str, body: Mapping[str, Any]) -> Call:
-    """A call that posts a small JSON object."""
-    return Call(method="POST", path=path, headers=(("content-type", "application/json"),), body=_encode(body))
-
-
 def refusal(reply: Reply) -> Refusal:
     """What an error answer in OpenAI's form means."""
     error = _error_in(reply.body)
@@ -478,11 +478,6 @@ def refusal(reply: Reply) -> Refusal:
         retry_after_s=reply.retry_after_s,
         limit_tokens=_limit_tokens(message),
     )
-
-
-def error_body(message: str, kind: str, code: str | None = None, param: str | None = None) -> bytes:
-    """OpenAI's error body."""
-    return _encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
 def _why(status: int | None, code: str | None, message: str) -> Why:

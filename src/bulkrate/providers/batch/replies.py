@@ -1,16 +1,18 @@
-"""Reading what providers answer: JSON of a known shape, moments, and what an error status means.
+"""What all vendors ask and read alike: JSON of a known shape, moments, and what an error status means.
 
 What cannot be read is never taken for an answer; it counts as the provider being unavailable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
-from bulkrate.providers.batch.base import MESSAGE_MAX, Refusal, RemoteRefused, Reply, Why
+from bulkrate.providers.batch.base import MESSAGE_MAX, Call, Refusal, RemoteRefused, Reply, Why
 
 T = TypeVar("T")
 
@@ -18,10 +20,13 @@ _NO_KEY = {401, 402, 403}
 _FOR_NOW = {408, 425, 499}
 
 
-def read(reply: Reply, shape: type[T]) -> T:
-    """The body as `shape`. Raises `RemoteRefused` (`UNAVAILABLE`) when it is not that."""
+def read(reply: Reply, shape: type[T], *, strict: bool = True) -> T:
+    """The body as `shape`. Raises `RemoteRefused` (`UNAVAILABLE`) when it is not that.
+
+    Not `strict`, a text of digits is a number.
+    """
     try:
-        return msgspec.json.decode(reply.body, type=shape)
+        return msgspec.json.decode(reply.body, type=shape, strict=strict)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise nonsense(reply, "is not what its API promises") from cause
 
@@ -47,6 +52,21 @@ def why_of(status: int) -> Why:  # noqa: PLR0911  # one way out per status
     if status in _FOR_NOW or status >= 500:
         return Why.UNAVAILABLE
     return Why.INVALID
+
+
+def post(path: str, body: Mapping[str, Any], *headers: tuple[str, str]) -> Call:
+    """A call that posts a small JSON object."""
+    return Call(
+        method="POST",
+        path=path,
+        headers=(("content-type", "application/json"), *headers),
+        body=msgspec.json.encode(body),
+    )
+
+
+def quoted(ident: str) -> str:
+    """An id as a part of a path: it came from outside, and may hold anything."""
+    return quote(ident, safe="")
 
 
 def shown(text: str) -> str:

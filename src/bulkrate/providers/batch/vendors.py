@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from bulkrate.errors import ConfigError
+from bulkrate.providers.batch.anthropic import MAX_TOKENS, VERSION, AnthropicBatch
 from bulkrate.providers.batch.base import Vendor
+from bulkrate.providers.batch.gemini import GeminiBatch
+from bulkrate.providers.batch.mistral import MistralBatch
 from bulkrate.providers.batch.openai import DIALECTS, OpenAIBatch
 
 #: The kinds of delegated upstreams.
-KINDS = ("openai-batch",)
+KINDS = ("openai-batch", "anthropic-batch", "gemini-batch", "mistral-batch")
 
 # Whose API a host is, so that nobody needs to say it.
 _HOSTS = {
@@ -24,11 +28,21 @@ _HOSTS = {
 }
 
 
-def vendor_for(kind: str, *, provider: str | None = None, url: str | None = None) -> Vendor:
+def vendor_for(
+    kind: str,
+    *,
+    provider: str | None = None,
+    url: str | None = None,
+    drop: Collection[str] = (),
+    max_tokens: int | None = None,
+    version: str | None = None,
+) -> Vendor:
     """The vendor of an upstream of `kind`.
 
-    For `openai-batch`, `provider` names one of its dialects; without it the URL's host tells, and a host that
-    nobody knows is taken for OpenAI's own manner. Raises `ConfigError`.
+    `provider` is for `openai-batch`: one of its dialects; without it the URL's host tells, and a host that
+    nobody knows is taken to speak as OpenAI does. `drop` is for the others, whose lines are translated:
+    fields that are left out instead of refused. `max_tokens` and `version` are for Anthropic: the limit for
+    lines that say none, and the version of the API. Raises `ConfigError`.
     """
     if kind == "openai-batch":
         name = provider or provider_at(url)
@@ -36,6 +50,13 @@ def vendor_for(kind: str, *, provider: str | None = None, url: str | None = None
             known = ", ".join(DIALECTS)
             raise ConfigError(f"no provider {name!r} speaks OpenAI's Batch API; take one of {known}")
         return OpenAIBatch(name)
+    dropped = frozenset(drop)
+    if kind == "anthropic-batch":
+        return AnthropicBatch(drop=dropped, max_tokens=max_tokens or MAX_TOKENS, version=version or VERSION)
+    if kind == "gemini-batch":
+        return GeminiBatch(drop=dropped)
+    if kind == "mistral-batch":
+        return MistralBatch(drop=dropped)
     raise ConfigError(f"no kind {kind!r} of delegated upstream; take one of {', '.join(KINDS)}")
 
 

@@ -1,0 +1,328 @@
+"""Anthropic's Message Batches: requests inline, one result file, the Messages API's language.
+
+Anthropic keeps no metadata: a batch is known as ours by its time and size, and for certain by the custom ids
+in its results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from bulkrate.providers.batch.base import (
+    Ask,
+    Call,
+    Content,
+    Counts,
+    Expect,
+    Found,
+    Garbled,
+    Refusal,
+    Remote,
+    RemoteFile,
+    RemoteRefused,
+    RemoteState,
+    Reply,
+    Result,
+    Shard,
+    Why,
+)
+from bulkrate.providers.batch.languages import anthropic as language
+from bulkrate.providers.batch.languages.answers import error_body
+from bulkrate.providers.batch.languages.chat import Fields
+from bulkrate.providers.batch.limits import Limits, limits_for
+from bulkrate.providers.batch.replies import nonsense, quoted, read, seconds, shown, why_of
+
+_BATCHES = "/v1/messages/batches"
+#: As in `openai.py`: never reached in practice, and never taken for "there is none".
+PAGES_MAX = 1_000
+#: The API requires a limit. This is the longest answer that every Claude model can give.
+MAX_TOKENS = 4_096
+#: The last version that takes temperature and top_p; later ones refuse them
+#: (platform.claude.com/docs/en/api/versioning).
+VERSION = "2023-06-01"
+
+_STATES = {
+    "in_progress": RemoteState.RUNNING,
+    "canceling": RemoteState.FINISHING,
+    "ended": RemoteState.COMPLETED,
+}
+# The types of platform.claude.com, api/errors, with their HTTP status.
+_STATUS_OF = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+class _Counts(msgspec.Struct):
+    processing: int = 0
+    succeeded: int = 0
+    errored: int = 0
+    canceled: int = 0
+    expired: int = 0
+
+
+class _Batch(msgspec.Struct):
+    id: str
+    processing_status: str
+    request_counts: _Counts
+    created_at: str | None = None
+    expires_at: str | None = None
+    ended_at: str | None = None
+    results_url: str | None = None
+
+
+class _Page(msgspec.Struct):
+    data: list[_Batch]
+    has_more: bool = False
+    last_id: str | None = None
+
+
+class _Error(msgspec.Struct):
+    type: str = "api_error"
+    message: str = ""
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Error
+    request_id: str | None = None
+
+
+class _Outcome(msgspec.Struct):
+    type: str
+    message: language.Answer | None = None
+    error: _ErrorBody | None = None
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    result: _Outcome
+
+
+_ARCHIVED = Refusal(why=Why.GONE, message="the results are older than 29 days and gone")
+
+_line = msgspec.json.Decoder(_Line)
+_encode = msgspec.json.encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnthropicBatch:
+    """Message Batches.
+
+    `max_tokens` is for lines that say none. `drop` names fields of lines that are left out instead of
+    refused.
+    """
+
+    name: str = "anthropic"
+    between: bytes = b","
+    endpoints: frozenset[str] = frozenset({"/v1/chat/completions"})
+    url_default: str | None = "https://api.anthropic.com"
+    key_names: tuple[str, ...] = ("ANTHROPIC_API_KEY",)
+    version: str = VERSION
+    max_tokens: int = MAX_TOKENS
+    drop: frozenset[str] = frozenset()
+
+    def base(self, url: str) -> str:
+        """See `Vendor`."""
+        return url.rstrip("/").removesuffix("/v1")
+
+    def auth(self, key: str) -> dict[str, str]:
+        """See `Vendor`."""
+        return {"x-api-key": key}
+
+    def limits(self, model: str) -> Limits:
+        """See `Vendor`."""
+        return limits_for(self.name, model)
+
+    def to_vendor(self, custom_id: str, endpoint: str, body: bytes) -> bytes:  # noqa: ARG002  # there is one
+        """See `Vendor`."""
+        fields = Fields(body, self.drop, "Anthropic")
+        params = language.request(fields, version=self.version, max_tokens=self.max_tokens)
+        return _encode({"custom_id": custom_id, "params": params})
+
+    def from_vendor(self, shard: Shard, line: bytes, *, created: int) -> Result:  # noqa: ARG002
+        """See `Vendor`."""
+        try:
+            found = _line.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+            raise Garbled(f"a result line of {len(line)} bytes is not one of a Message Batch") from cause
+        outcome = found.result
+        if outcome.type == "succeeded" and outcome.message is not None:
+            message = outcome.message
+            body = language.completion(message, created=created)
+            return Result(custom_id=found.custom_id, status=200, body=body, request_id=message.id)
+        if outcome.type == "errored" and outcome.error is not None:
+            error = outcome.error.error
+            return Result(
+                custom_id=found.custom_id,
+                status=_STATUS_OF.get(error.type, 500),
+                body=error_body(error.message, error.type),
+                request_id=outcome.error.request_id or "",
+            )
+        if outcome.type == "expired":
+            code, told = "batch_expired", "the batch's time was up before this line ran"
+        elif outcome.type == "canceled":
+            code, told = "batch_cancelled", "the batch was cancelled before this line ran"
+        else:
+            code, told = "invalid_answer", "the result is none that we know"
+        return Result(custom_id=found.custom_id, status=None, code=code, message=told)
+
+    # Files: there are none, `create` takes the lines themselves.
+
+    def upload(self, shard: Shard) -> None:
+        """See `Vendor`."""
+
+    def find_file(self, shard: Shard) -> None:
+        """See `Vendor`."""
+
+    def look_file(self, file_id: str) -> Ask[RemoteFile]:
+        """See `Vendor`."""
+        raise NotImplementedError("Message Batches have no files")
+
+    def remove_file(self, file_id: str) -> Ask[None]:
+        """See `Vendor`."""
+        raise NotImplementedError("Message Batches have no files")
+
+    # Batches
+
+    def create(self, shard: Shard, file_id: str | None) -> Ask[Remote]:  # noqa: ARG002
+        """See `Vendor`."""
+        call = Call(
+            method="POST",
+            path=_BATCHES,
+            headers=(("content-type", "application/json"), self._version),
+            body=Content(before=b'{"requests":[', after=b"]}"),
+        )
+        return Ask(call, self._read_batch)
+
+    def find(self, shard: Shard, *, since: int, file_id: str | None = None) -> Ask[tuple[Found, ...]]:  # noqa: ARG002
+        """See `Vendor`: all of the shard's size, none of them `sure`."""
+        return self._find(shard, since, (), None, 1)
+
+    def look(self, remote_id: str) -> Ask[Remote]:
+        """See `Vendor`."""
+        return Ask(self._call("GET", f"/{quoted(remote_id)}"), self._read_batch)
+
+    def results(self, remote: Remote) -> tuple[Call, ...]:
+        """See `Vendor`. Our own URL and not the `results_url`, so that the key goes nowhere else."""
+        return tuple(
+            self._call("GET", f"/{quoted(ident)}/results", Expect.LINES) for ident in remote.result_files
+        )
+
+    def refused(self, reply: Reply) -> Refusal:
+        """See `Vendor`."""
+        return _refusal(reply)
+
+    def cancel(self, remote_id: str) -> Ask[Remote]:
+        """See `Vendor`."""
+
+        def read_cancelled(reply: Reply) -> Remote:
+            if reply.status == 400:
+                raise RemoteRefused(replace(_refusal(reply), why=Why.CONFLICT))
+            return self._read_batch(reply)
+
+        return Ask(self._call("POST", f"/{quoted(remote_id)}/cancel"), read_cancelled)
+
+    def clean(self, remote: Remote) -> tuple[Ask[None], ...]:
+        """See `Vendor`: the batch and its results go together."""
+        return (Ask(self._call("DELETE", f"/{quoted(remote.id)}"), _read_removed),)
+
+    @property
+    def _version(self) -> tuple[str, str]:
+        return ("anthropic-version", self.version)
+
+    def _call(self, method: str, path: str, expect: Expect = Expect.WHOLE) -> Call:
+        return Call(method=method, path=_BATCHES + path, headers=(self._version,), expect=expect)
+
+    def _find(
+        self, shard: Shard, since: int, found: tuple[Found, ...], after: str | None, page: int
+    ) -> Ask[tuple[Found, ...]]:
+        path = "?limit=100" + (f"&after_id={quoted(after)}" if after else "")
+
+        def read_page(reply: Reply) -> tuple[Found, ...] | Ask[tuple[Found, ...]]:
+            listed = read(_successful(reply), _Page)
+            remotes = [_remote(batch, reply) for batch in listed.data]
+            fresh = [one for one in remotes if one.created_at is None or one.created_at >= since]
+            more = found + tuple(
+                Found(remote=one, sure=False) for one in fresh if one.counts.total == shard.lines
+            )
+            # Newest first: behind one that is older than the intent there is none that is ours.
+            if not listed.has_more or not remotes or len(fresh) < len(remotes) or remotes[-1].id == after:
+                return more
+            if page >= PAGES_MAX:
+                raise nonsense(reply, "never comes to the end of its list of batches")
+            return self._find(shard, since, more, remotes[-1].id, page + 1)
+
+        return Ask(self._call("GET", path), read_page)
+
+    @staticmethod
+    def _read_batch(reply: Reply) -> Remote:
+        return _remote(read(_successful(reply), _Batch), reply)
+
+
+def _remote(batch: _Batch, reply: Reply) -> Remote:
+    state = _STATES.get(batch.processing_status)
+    if state is None:
+        word = shown(batch.processing_status)[:40]
+        raise nonsense(reply, f"says that a batch is {word!r}, which we do not know")
+    counts = batch.request_counts
+    if state is RemoteState.COMPLETED and counts.canceled:
+        state = RemoteState.CANCELLED
+    elif state is RemoteState.COMPLETED and counts.expired:
+        state = RemoteState.EXPIRED
+    gone = state.ended and not batch.results_url
+    return Remote(
+        id=batch.id,
+        state=state,
+        status=batch.processing_status,
+        counts=Counts(
+            total=counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired,
+            completed=counts.succeeded,
+            failed=counts.errored,
+        ),
+        created_at=seconds(batch.created_at),
+        expires_at=seconds(batch.expires_at),
+        result_files=() if gone or not state.ended else (batch.id,),
+        refusal=_ARCHIVED if gone else None,
+    )
+
+
+def _successful(reply: Reply) -> Reply:
+    if not 200 <= reply.status < 300:
+        raise RemoteRefused(_refusal(reply))
+    return reply
+
+
+def _read_removed(reply: Reply) -> None:
+    if reply.status != 404:
+        _successful(reply)
+
+
+def _refusal(reply: Reply) -> Refusal:
+    try:
+        error = msgspec.json.decode(reply.body, type=_ErrorBody).error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        error = _Error(type="", message="")
+    message = shown(error.message or f"the provider answered {reply.status}")
+    why = why_of(reply.status)
+    if why is Why.INVALID and "credit balance" in message:
+        why = Why.KEY
+    elif why is Why.BUSY and ("batch" in message or "queue" in message):
+        # The limit of requests that wait in batches, and not that of HTTP calls.
+        why = Why.QUOTA
+    return Refusal(
+        why=why,
+        message=message,
+        status=reply.status,
+        code=error.type or None,
+        retry_after_s=reply.retry_after_s,
+    )

@@ -1,0 +1,5 @@
+"""Requests and answers, from OpenAI's terms into a vendor's and back.
+
+Nothing is dropped without a word: a field is translated, harmless, left out because somebody said so, or
+refused.
+"""

@@ -248,17 +248,24 @@ def _here_on_path() -> Iterator[None]:
 
 
 def _inlined(schema: Schema) -> Schema:
-    """The schema with an object at its root where that was only referred to."""
-    seen = 0
-    while isinstance(reference := schema.get("$ref"), str) and seen < len(schema.get("$defs", ())) + 1:
-        found = _referred(reference, schema)
-        if found is None:
+    """The schema with an object at its root, where that was only referred to."""
+    for _ in range(len(schema.get("$defs", ())) + 1):
+        found = _referred(str(schema.get("$ref", "")), schema)
+        if found is None or found is schema:
             break
         kept = {key: part for key, part in schema.items() if key != "$ref"}
-        schema, seen = {**kept, **found}, seen + 1
-    if "properties" in schema and "type" not in schema:
-        return {"type": "object", **schema}
-    return schema
+        schema = _without_unused({**kept, **found})
+    return {"type": "object", **schema} if "properties" in schema and "type" not in schema else schema
+
+
+def _without_unused(schema: Schema) -> Schema:
+    """The schema without definitions that nothing refers to; they would be paid for in every request."""
+    used = {key: part for key, part in schema.items() if key != "$defs"}
+    waiting = dict(schema.get("$defs", {}))
+    kept: Schema = {}
+    while named := [name for name in waiting if f'"#/$defs/{name}' in json.dumps([used, kept])]:
+        kept |= {name: waiting.pop(name) for name in named}
+    return {**used, "$defs": kept} if kept else used
 
 
 def _referred(reference: str, root: Schema) -> Schema | None:

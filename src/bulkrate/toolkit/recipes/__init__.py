@@ -10,13 +10,18 @@ import msgspec
 from bulkrate.errors import RecipeError
 from bulkrate.toolkit.asking import Asking
 from bulkrate.toolkit.prompts import Prompt, lacks
-from bulkrate.toolkit.recipes import classify, mapping
+from bulkrate.toolkit.recipes import classify, embed, extract, mapping, report, summarize, translate
 from bulkrate.toolkit.recipes.base import Recipe
 
 #: By name, the settings it knows and what makes it.
 RECIPES: dict[str, tuple[frozenset[str], Callable[[Asking], Recipe]]] = {
     "map": (mapping.SETTINGS, mapping.recipe),
     "classify": (classify.SETTINGS, classify.recipe),
+    "embed": (embed.SETTINGS, embed.recipe),
+    "extract": (extract.SETTINGS, extract.recipe),
+    "summarize": (summarize.SETTINGS, summarize.recipe),
+    "translate": (translate.SETTINGS, translate.recipe),
+    "report": (report.SETTINGS, report.recipe),
 }
 
 
@@ -37,16 +42,17 @@ def recipe_of(asking: Asking) -> Recipe:
 
 
 def check(asking: Asking, columns: Collection[str]) -> None:
-    """Hold what is asked to the columns there are, before any row is read.
+    """Hold what is asked to the columns of the source (before it is grouped), before any row is read.
 
     Raises `RecipeError` for a column that is asked for and is not there.
     """
-    for what, template in (("prompt", asking.prompt), ("system text", asking.system)):
-        if template and (missing := Prompt(template, what=what).needs - set(columns)):
-            raise lacks(f"the {what}", min(missing), columns)
     for name in (*([asking.column] if asking.column else []), *asking.group_by):
         if name not in columns:
             raise lacks(asking.recipe, name, columns)
+    seen = (*asking.group_by, "group", report.ROWS) if asking.group_by else columns
+    for what, template in (("prompt", asking.prompt), ("system text", asking.system)):
+        if template and (missing := Prompt(template, what=what).needs - set(seen)):
+            raise lacks(f"the {what}", min(missing), seen)
 
 
 def _entry(name: str) -> tuple[frozenset[str], Callable[[Asking], Recipe]]:

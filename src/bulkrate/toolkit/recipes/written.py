@@ -34,12 +34,17 @@ class Written:
         task: str = "",
         form: Form | None = None,
         counted: str | None = None,
+        seen_as: Callable[[Row], Row] = dict,
     ) -> None:
-        """`rules` follow the user's own system text; `task` stands before a column without a prompt."""
+        """`rules` follow the user's own system text; `task` stands before a column without a prompt.
+
+        `seen_as` makes of a row what its prompt may use.
+        """
         self.name = asking.recipe
         self.columns = tuple(columns)
         self.counted = counted
         self._read_as = read_as
+        self._seen_as = seen_as
         self._asked = asked_text(asking)
         self._column = asking.column
         system: list[Part] = [Prompt(asking.system, what="system text")] if asking.system else []
@@ -60,7 +65,7 @@ class Written:
 
     def body(self, rows: Sequence[Row], model: str, again: Again | None = None) -> bytes:
         (row,) = rows
-        return self._conversation.body(row, model, again)
+        return self._conversation.body(self._seen_as(row), model, again)
 
     def read(self, body: bytes, rows: Sequence[Row]) -> list[Reading]:
         (row,) = rows
@@ -107,6 +112,7 @@ def _is_blank(cell: Any) -> bool:
 
 def _reference(name: str) -> str:
     """A column as a template names it."""
-    if name.isascii() and name.isidentifier() and name not in OURS and not keyword.iskeyword(name):
+    taken = name in OURS or keyword.iskeyword(name) or keyword.iskeyword(name.capitalize())
+    if name.isascii() and name.isidentifier() and not taken:
         return name
     return "row['" + name.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "']"

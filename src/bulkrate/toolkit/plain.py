@@ -18,6 +18,7 @@ from uuid import UUID
 
 import msgspec
 
+from bulkrate.toolkit import json_text
 from bulkrate.toolkit.table import Vector, VectorType
 
 #: Taken as they are, without a look inside.
@@ -32,9 +33,12 @@ _LETTERS: dict[VectorType, str] = {"float32": "f", "float16": "e", "int8": "b"}
 def plain(value: Any) -> Any:
     """`value` as a cell: numbers of numpy, missing values of pandas, tuples and enums become plain.
 
-    Raises `TypeError`, naming the type, for what has no such form.
+    Half a surrogate pair in a text becomes U+FFFD. Raises `TypeError`, naming the type, for what has no such
+    form.
     """
     kind = type(value)
+    if kind is str:
+        return value if value.isascii() else json_text.whole(value)
     if kind in SIMPLE:
         return value
     if kind is list or kind is tuple:
@@ -97,7 +101,7 @@ def _unusual(value: Any) -> Any:
         return bytes(value)
     for base in (str, int, float, bytes):
         if isinstance(value, base):
-            return base(value)  # type: ignore[arg-type]
+            return plain(base(value))  # type: ignore[arg-type]
     raise TypeError(f"a value of type {type(value).__name__}, which no cell can hold")
 
 

@@ -1,0 +1,117 @@
+"""Counters of tokens: one that guesses, and exact ones where a tokeniser's tables are on this machine.
+
+Nothing is ever downloaded. tiktoken is used only with tables that lie in `TIKTOKEN_CACHE_DIR`, since it would
+fetch missing ones; bpe-openai carries its tables in its package (`pip install 'bulkrate[tokens]'`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from bulkrate.core.guess import Guess, Vocabulary, guess, resembling
+from bulkrate.core.tokens import Tokens, request_tokens
+from bulkrate.errors import ConfigError
+
+# Where tiktoken has its tables from; the names of the files in its cache are the SHA-1 of these.
+_TIKTOKEN_URL = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"
+# bpe-openai takes no more than 200,000 tokens at a time, and a character is no more than four bytes, so four
+# tokens at most.
+_PIECE_CHARS = 50_000
+
+Exact = Callable[[str], int]
+
+
+class Counter:
+    """Counts the tokens of requests. `basis` says how, for people."""
+
+    def __init__(self, basis: str, exact: Mapping[Vocabulary, Exact] | None = None) -> None:
+        self.basis = basis
+        self._exact = exact
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether texts for OpenAI's models are counted exactly."""
+        return self._exact is not None
+
+    def text(self, text: str, vocabulary: Vocabulary = Vocabulary.O200K) -> Guess:
+        """The tokens of a text. Of another vendor's tokeniser there is always but a band."""
+        if self._exact is None:
+            return guess(text, vocabulary)
+        if vocabulary is not Vocabulary.OTHER:
+            tokens = self._exact[vocabulary](text)
+            return Guess(tokens, tokens, tokens)
+        new, old = (self.text(text, known) for known in (Vocabulary.O200K, Vocabulary.CL100K))
+        return resembling(new, old)
+
+    def request(self, body: Mapping[str, Any] | bytes, endpoint: str) -> Tokens:
+        """The tokens of a request to `endpoint`. Raises `InvalidRequest` when `body` is no JSON object."""
+        return request_tokens(body, endpoint, self.text)
+
+
+def counter(exact: bool | None = None) -> Counter:
+    """A counter: exact where it can be (None), exact or nothing (True), or a guess (False).
+
+    Raises `ConfigError` when `exact` is True and there are no tables.
+    """
+    if exact is False:
+        return _guessing()
+    found = _tiktoken() or _bpe_openai()
+    if found is None and exact:
+        raise ConfigError(
+            "there is no tokeniser to count exactly with; pip install 'bulkrate[tokens]', "
+            "or tiktoken with its tables in TIKTOKEN_CACHE_DIR"
+        )
+    return found or _guessing()
+
+
+def _guessing() -> Counter:
+    return Counter("guessed by script")
+
+
+def _tiktoken() -> Counter | None:
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR")
+    names = [vocabulary.value for vocabulary in (Vocabulary.O200K, Vocabulary.CL100K)]
+    if not folder or not all(_has_table(Path(folder), name) for name in names) or not find_spec("tiktoken"):
+        return None
+    return Counter("counted by tiktoken", _in_pieces(import_module("tiktoken").get_encoding))
+
+
+def _has_table(folder: Path, name: str) -> bool:
+    url = _TIKTOKEN_URL.format(name)
+    return (folder / hashlib.sha1(url.encode(), usedforsecurity=False).hexdigest()).is_file()
+
+
+def _bpe_openai() -> Counter | None:
+    if not find_spec("bpe_openai"):
+        return None
+    return Counter("counted by bpe-openai", _in_pieces(import_module("bpe_openai").get_encoding))
+
+
+def _in_pieces(get_encoding: Callable[[str], Any]) -> dict[Vocabulary, Exact]:
+    """An exact counter for each vocabulary; its table is loaded when it is first needed."""
+    return {
+        vocabulary: _Exact(vocabulary.value, get_encoding)
+        for vocabulary in (Vocabulary.O200K, Vocabulary.CL100K)
+    }
+
+
+class _Exact:
+    def __init__(self, name: str, get_encoding: Callable[[str], Any]) -> None:
+        self._name = name
+        self._get_encoding = get_encoding
+        self._encode: Callable[[str], list[int]] | None = None
+
+    def __call__(self, text: str) -> int:
+        if self._encode is None:
+            self._encode = self._get_encoding(self._name).encode_ordinary
+        encode = self._encode
+        # A cut through a word may add a token to fifty thousand characters.
+        return sum(
+            len(encode(text[start : start + _PIECE_CHARS])) for start in range(0, len(text), _PIECE_CHARS)
+        )

@@ -3,7 +3,7 @@
     python -m benchmarks.memory        peak memory, from a thousand lines to a million
     python -m benchmarks.latency       what a batch of one line takes on an idle server
     python -m benchmarks.listing       retrieve and list with ten thousand batches in the store
-    python -m benchmarks.throughput    lines a second, against the machine, the bare client and other tools
+    python -m benchmarks.throughput    lines a second, against the machine, bare clients and other tools
     python -m benchmarks.peers         the other tools alone
     python -m benchmarks.linecost      what a line costs, step by step
     python -m benchmarks.utilisation   how much of an upstream's capacity is used

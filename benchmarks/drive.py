@@ -1,7 +1,7 @@
-"""Driving an upstream without bulkrate: by a load generator in C, and by the bare HTTP client.
+"""Driving an upstream without a server: by a load generator in C, by a good HTTP library, by our own client.
 
-Both send the same bodies and throw the answers away. Nothing is validated, kept or counted: they show what
-the machine and the client allow.
+All send the same bodies and throw the answers away. Nothing is validated, kept or counted: they show what the
+machine and the clients allow.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyreqwest.client import Client, ClientBuilder
+
+from bulkrate.config import Limits, Upstream
+from bulkrate.dispatch.client import Client as OurClient
 
 _JSON = "application/json"
 _WRK_SCRIPT = 'wrk.method = "POST"\nwrk.headers["Content-Type"] = "{json}"\nwrk.body = {body}\n'
@@ -73,7 +76,7 @@ def by_load_generator(
     return float(found[1])
 
 
-async def by_bare_client(url: str, bodies: Sequence[bytes], *, in_flight: int) -> Driven:
+async def by_library(url: str, bodies: Sequence[bytes], *, in_flight: int) -> Driven:
     """Send every body with pyreqwest as its documentation shows it, so many at a time."""
     client = (
         ClientBuilder()
@@ -88,6 +91,25 @@ async def by_bare_client(url: str, bodies: Sequence[bytes], *, in_flight: int) -
         for _ in range(in_flight):
             group.create_task(_send(client, f"{url}/chat/completions", left))
     took, cpu = time.monotonic() - began, time.process_time() - cpu_began
+    return Driven(len(bodies) / took, cpu / len(bodies) * 1000)
+
+
+async def by_our_client(url: str, bodies: Sequence[bytes], *, in_flight: int) -> Driven:
+    """Send every body with the client of bulkrate's dispatcher, so many at a time."""
+    client = OurClient(Upstream(url=url), answer_bytes_max=Limits().answer_bytes_max)
+
+    async def send(left: Iterator[bytes]) -> None:
+        for body in left:
+            answer = await client.post("/v1/chat/completions", body)
+            assert answer.status == 200, answer
+
+    began, cpu_began = time.monotonic(), time.process_time()
+    left = iter(bodies)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(in_flight):
+            group.create_task(send(left))
+    took, cpu = time.monotonic() - began, time.process_time() - cpu_began
+    await client.close()
     return Driven(len(bodies) / took, cpu / len(bodies) * 1000)
 
 

@@ -46,6 +46,10 @@ _LEASE_S = 3_600.0
 # Lines that gather for one commit at the speed that we aim at.
 _GROUP_LINES = 1_500
 _US = 1e6
+# Asking how a batch is getting on takes from it.
+_POLL_S = 0.25
+_JUDGE = "judge: status, whole JSON, usage"
+_SEND = "send and receive: our client and the kernel"
 
 
 def main() -> None:
@@ -169,9 +173,7 @@ def measure_load(costs: Costs, shard: Shard, answer: Answer) -> None:
     costs.loop["read: its bytes in the input"] = read
     costs.loop["take apart: custom_id and body"] = body - read
 
-    costs.loop["judge: status, whole JSON, usage"], _ = costs.of(
-        lambda: _repeat(lambda: judge(answer, read_usage), costs.lines)
-    )
+    costs.loop[_JUDGE], _ = costs.of(lambda: _repeat(lambda: judge(answer, read_usage), costs.lines))
     outcome = judge(answer, read_usage)
     assert isinstance(outcome, Answered), outcome
     record, usage = _record_of(shard, taken[0], outcome)
@@ -197,7 +199,7 @@ def measure_load(costs: Costs, shard: Shard, answer: Answer) -> None:
 
 
 def measure_client(costs: Costs, url: str, bodies: list[bytes]) -> None:
-    """Posting by our client, and by the library alone."""
+    """Posting by our client alone."""
 
     async def post_all() -> tuple[float, float]:
         client = Client(Upstream(url=url), answer_bytes_max=Limits().answer_bytes_max)
@@ -216,16 +218,7 @@ def measure_client(costs: Costs, url: str, bodies: list[bytes]) -> None:
         await client.close()
         return took
 
-    async def bare() -> tuple[float, float]:
-        began = _now()
-        await drive.by_bare_client(url, bodies, in_flight=IN_FLIGHT)
-        return _since(began)
-
-    ours = costs.best(lambda: uvloop.run(post_all()))
-    library = costs.best(lambda: uvloop.run(bare()))
-    costs.loop["send and receive: the library"] = library[0]
-    costs.loop["send and receive: our client around it"] = ours[0] - library[0]
-    costs.others["send and receive: the library's thread"] = ours[1]
+    costs.loop[_SEND], _ = costs.best(lambda: uvloop.run(post_all()))
 
 
 class _Nothing:
@@ -261,8 +254,7 @@ def measure_dispatch(costs: Costs, url: str) -> None:
         return await dispatched(url, load, load.over)
 
     here, _ = costs.best(lambda: uvloop.run(once()))
-    known = ("send and receive: the library", "send and receive: our client around it")
-    beneath = sum(costs.loop[name] for name in known) + costs.loop["judge: status, whole JSON, usage"]
+    beneath = costs.loop[_SEND] + costs.loop[_JUDGE]
     costs.loop["hand out: lanes, turns, windows, tasks"] = here - beneath
 
 
@@ -278,7 +270,7 @@ def measure_together(costs: Costs, shard: Shard, url: str) -> None:
         return took
 
     here, _ = costs.best(lambda: uvloop.run(once()))
-    costs.loop["all at once: caches, threads, a shared core"] = here - sum(costs.loop.values())
+    costs.loop["all at once: caches, and a core that is shared"] = here - sum(costs.loop.values())
 
 
 async def dispatched(url: str, load: Any, over: asyncio.Event) -> tuple[float, float]:
@@ -305,7 +297,7 @@ def measure_sender(folder: Path, url: str, path: Path, options: argparse.Namespa
         file_id = api.upload(path)
         for _ in range(options.rounds):
             before = processes.cpu_s(pid), processes.cpu_s(pid, thread=pid)
-            api.wait(api.create(file_id), every_s=0.05, within_s=_SECONDS_MAX)
+            api.wait(api.create(file_id), every_s=_POLL_S, within_s=_SECONDS_MAX)
             everything, loop = processes.cpu_s(pid) - before[0], processes.cpu_s(pid, thread=pid) - before[1]
             best.append((everything / options.lines * _US, loop / options.lines * _US))
     everything, loop = min(best)

@@ -145,6 +145,14 @@ def test_discard_removes_only_a_collection_that_was_made(tmp_path: Path) -> None
         assert len(there.points()) == 3
 
 
+def test_a_sink_used_again_does_not_discard_what_it_committed(tmp_path: Path) -> None:
+    sink = written(tmp_path)
+    sink.open(table("sku", "stars"))
+    sink.discard()
+    with Reader(tmp_path) as there:
+        assert len(there.points()) == 3
+
+
 def test_large_vectors_are_written_in_several_requests(tmp_path: Path) -> None:
     sink = QdrantSink.at(f"qdrant://{tmp_path}#products")
     sink.open(table("sku", dimensions=4096))

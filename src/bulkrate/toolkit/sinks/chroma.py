@@ -11,16 +11,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
+import msgspec
+
 from bulkrate.errors import SinkError
 from bulkrate.toolkit.sinks.points import (
     Distance,
     Points,
     distance_of,
     first_line,
+    json_value,
     need,
     options,
-    plain,
-    text,
 )
 from bulkrate.toolkit.table import Row, Table
 
@@ -36,6 +37,8 @@ _RESERVED = "chroma:"
 class ChromaSink:
     """`chroma://FOLDER#COLLECTION`, or a server: `chroma+http://HOST:PORT#COLLECTION`, `chroma+https://…`."""
 
+    _points: Points  # since `open`
+
     def __init__(
         self, name: str, collection: str, connect: Callable[[Any, Any], Any], distance: Distance = "cosine"
     ) -> None:
@@ -46,19 +49,20 @@ class ChromaSink:
         self._distance = distance
         self._client: Any = None
         self._collection: Any = None
-        self._points: Points | None = None
+        #: Rows without a vector, which were not written.
+        self.left_out = 0
         self._made = False
 
     @classmethod
-    def at(cls, address: str) -> Self:
-        """The sink at an address. Raises `SinkError` when it is not a whole one."""
+    def at(cls, address: str, **given: Any) -> Self:
+        """The sink at an address; the option `distance` may stand in it. Raises `SinkError`."""
         parts = urlsplit(address)
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        distance = distance_of(options(parts.query, ["distance"], place), place)
+        distance = distance_of(options(parts.query, given, ["distance"], place), place)
         collection = unquote(parts.fragment)
         if not _NAME.fullmatch(collection):
             raise SinkError(
-                f"{place}: collection {collection!r}: Chroma wants 3 to 512 letters, digits, '.', '_' or '-', "
+                f"{place}: collection {collection!r}: Chroma wants 3 to 512 letters, digits, dots, - or _, "
                 f"the first and last a letter or digit; say {place}#COLLECTION"
             )
         if parts.scheme == "chroma":
@@ -79,11 +83,6 @@ class ChromaSink:
 
         return cls(f"{place}#{collection}", collection, connect, distance)
 
-    @property
-    def left_out(self) -> int:
-        """Rows without a vector, which were not written."""
-        return self._points.left_out if self._points else 0
-
     def open(self, table: Table) -> None:
         """Connect, and compare dimensions with a collection that is there."""
         self._points = Points(table, self.name)
@@ -102,8 +101,8 @@ class ChromaSink:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Put the records of these rows in, in place of those with the same keys."""
-        assert self._points is not None, "open comes first"  # noqa: S101
         points = self._points.take(rows)
+        self.left_out = self._points.left_out
         names = [column.name for column in self._points.payload]
         try:
             if points and self._collection is None:
@@ -128,6 +127,7 @@ class ChromaSink:
 
     def commit(self) -> None:
         """Every group was acknowledged when it was written; close."""
+        self._made = False
         self._close()
 
     def discard(self) -> None:
@@ -158,5 +158,5 @@ class ChromaSink:
 
 def _scalar(cell: Any) -> bool | int | float | str | None:
     """Chroma's metadata are scalars: lists and objects become JSON text."""
-    value = plain(cell)
-    return text(value) if isinstance(value, list | dict) else value
+    value = json_value(cell)
+    return msgspec.json.encode(value).decode() if isinstance(value, list | dict) else value

@@ -17,8 +17,9 @@ from uuid import UUID
 import msgspec
 
 from bulkrate.errors import SinkError
+from bulkrate.toolkit import extras
 from bulkrate.toolkit.lineage import key_of
-from bulkrate.toolkit.table import Column, Row, Table, Vector
+from bulkrate.toolkit.table import Column, Row, Table, Vector, VectorType
 
 #: How near two vectors are: by angle, by straight line, by inner product.
 Distance: TypeAlias = Literal["cosine", "l2", "ip"]
@@ -62,6 +63,7 @@ class Points:
                 f"{place}: column {ROW_COLUMN!r} is the row number's; rename it, or name key columns"
             )
         self.keys = table.keys
+        self._arrow = table.arrow
         #: Numbers per vector, once known: from the table, from the store, or from the first vector.
         self.dimensions = self.column.dimensions
         self.left_out = 0
@@ -78,7 +80,7 @@ class Points:
 
     def take(self, rows: Sequence[Row]) -> list[Point]:
         """The points of those rows that have a vector. Raises `SinkError` for one of another dimension."""
-        numpy = need("numpy", "lancedb")
+        numpy = import_module("numpy")  # every vector store's library brings it
         points = []
         for row in rows:
             number, self._rows = self._rows, self._rows + 1
@@ -96,6 +98,25 @@ class Points:
             points.append(Point(self._id(row) if self.keys else number, numbers, row))
         return points
 
+    @property
+    def table(self) -> Table:
+        """What `rows` returns: cells by column, after the row number where no keys are named."""
+        number = () if self.keys else (Column(name=ROW_COLUMN, kind="integer"),)
+        dtype: VectorType = "float16" if self.column.dtype == "float16" else "float32"
+        vector = Column(name=self.column.name, kind="vector", dtype=dtype, dimensions=self.dimensions)
+        return Table(columns=(*number, *self.payload, vector), arrow=self._arrow, keys=self.keys)
+
+    def rows(self, rows: Sequence[Row]) -> list[Row]:
+        """As `take`, for stores of tables: no int8, no text that they cannot hold."""
+        dtype: VectorType = "float16" if self.column.dtype == "float16" else "float32"
+        made = []
+        for point in self.take(rows):
+            row: Row = {} if self.keys else {ROW_COLUMN: point.id}
+            row |= {column.name: _fit(point.row.get(column.name)) for column in self.payload}
+            row[self.column.name] = Vector(dtype, point.numbers.tobytes())
+            made.append(row)
+        return made
+
     def _id(self, row: Row) -> UUID:
         key = key_of(row, self.keys).encode("utf-8", "surrogatepass")
         # 5, made from a name, is the nearest; 8, which means this, is unknown to Python 3.13 and before.
@@ -108,28 +129,22 @@ class Points:
         )
 
 
-def plain(cell: Any) -> Any:
+def json_value(cell: Any) -> Any:
     """A cell as JSON has it. NaN and infinities are None, integers beyond 64 bits are text, as are dates."""
     match cell:
         case float():
             return cell if math.isfinite(cell) else None
         case str():
-            return _UNFIT.sub("\ufffd", cell)
+            return _fit(cell)
         case dict():
-            return {plain(str(name)): plain(value) for name, value in cell.items()}
-        case list() | tuple():
-            return [plain(value) for value in cell]
+            return {_fit(str(name)): json_value(value) for name, value in cell.items()}
+        case list():
+            return [json_value(value) for value in cell]
         case int() if not -(2**63) <= cell < 2**63:
             return str(cell)
         case _:
             # Dates and times as ISO 8601, Decimal as text, bytes as base64; None, True and 1 as they are.
             return msgspec.to_builtins(cell, enc_hook=str)
-
-
-def text(cell: Any) -> str:
-    """A cell as text: texts, dates and decimals as they are, all else as JSON."""
-    value = plain(cell)
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def first_line(cause: Exception) -> str:
@@ -139,19 +154,13 @@ def first_line(cause: Exception) -> str:
 
 
 def need(module: str, extra: str) -> Any:
-    """A library that comes with an extra. Raises `SinkError`, naming the extra, when it is not installed."""
-    try:
-        return import_module(module)
-    except ImportError as cause:
-        library = module.partition(".")[0]
-        raise SinkError(
-            f'{extra} needs {library}, which is not installed: pip install "bulkrate[{extra}]"'
-        ) from cause
+    """A module that comes with the extra of a store. Raises `SinkError`, naming the extra, without it."""
+    return extras.load(module, extra, f"writing to {extra}", SinkError)
 
 
-def options(query: str, allowed: Sequence[str], place: str) -> dict[str, str]:
-    """The options behind the `?` of an address. Raises `SinkError` for one that the store does not know."""
-    found = dict(parse_qsl(query, keep_blank_values=True))
+def options(query: str, given: Mapping[str, Any], allowed: Sequence[str], place: str) -> dict[str, str]:
+    """The options behind the `?` of an address and those given beside it. Raises `SinkError` for others."""
+    found = dict(parse_qsl(query, keep_blank_values=True)) | {name: str(it) for name, it in given.items()}
     if unknown := [name for name in found if name not in allowed]:
         raise SinkError(f"{place}: there is no option {unknown[0]!r}; there are {', '.join(allowed)}")
     return found
@@ -165,3 +174,27 @@ def distance_of(found: Mapping[str, str], place: str) -> Distance:
             chosen: Distance = name
             return chosen
     raise SinkError(f"{place}: there is no distance {value!r}; there are {', '.join(get_args(Distance))}")
+
+
+def index_of(found: Mapping[str, str], place: str) -> Distance | None:
+    """The distance of the index that is asked for, in stores where a search chooses its own without one."""
+    if found.get("index") not in {None, "hnsw"}:
+        raise SinkError(f"{place}: there is no index {found['index']!r}; there is hnsw")
+    if "index" in found:
+        return distance_of(found, place)
+    if "distance" in found:
+        raise SinkError(f"{place}: each search chooses its distance here; it needs one only with index=hnsw")
+    return None
+
+
+def _fit(cell: Any) -> Any:
+    """The cell with U+FFFD for what no store's text may hold."""
+    match cell:
+        case str():
+            return _UNFIT.sub("\ufffd", cell)
+        case dict():
+            return {_fit(name): _fit(value) for name, value in cell.items()}
+        case list():
+            return [_fit(value) for value in cell]
+        case _:
+            return cell

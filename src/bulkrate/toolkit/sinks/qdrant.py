@@ -13,7 +13,7 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from bulkrate.errors import SinkError
-from bulkrate.toolkit.sinks.points import Distance, Points, distance_of, first_line, need, options, plain
+from bulkrate.toolkit.sinks.points import Distance, Points, distance_of, first_line, json_value, need, options
 from bulkrate.toolkit.table import Row, Table
 
 _PORT = 6333
@@ -33,6 +33,8 @@ class QdrantSink:
     otherwise. A server's key is read from `QDRANT_API_KEY`.
     """
 
+    _points: Points  # since `open`
+
     def __init__(
         self, name: str, collection: str, connect: Callable[[Any], Any], distance: Distance = "cosine"
     ) -> None:
@@ -42,16 +44,17 @@ class QdrantSink:
         self._connect = connect
         self._distance = distance
         self._client: Any = None
-        self._points: Points | None = None
+        #: Rows without a vector, which were not written.
+        self.left_out = 0
         self._there = False
         self._made = False
 
     @classmethod
-    def at(cls, address: str) -> Self:
-        """The sink at an address. Raises `SinkError` when it is not a whole one."""
+    def at(cls, address: str, **given: Any) -> Self:
+        """The sink at an address; the option `distance` may stand in it. Raises `SinkError`."""
         parts = urlsplit(address)
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        distance = distance_of(options(parts.query, ["distance"], place), place)
+        distance = distance_of(options(parts.query, given, ["distance"], place), place)
         if "@" in parts.netloc:
             raise SinkError(f"{place}: a key has no place in an address; set QDRANT_API_KEY")
         if parts.hostname is None:
@@ -72,11 +75,6 @@ class QdrantSink:
             )
 
         return cls(place, collection, connect, distance)
-
-    @property
-    def left_out(self) -> int:
-        """Rows without a vector, which were not written."""
-        return self._points.left_out if self._points else 0
 
     def open(self, table: Table) -> None:
         """Connect, and compare dimensions with a collection that is there."""
@@ -100,8 +98,8 @@ class QdrantSink:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Put the points of these rows in, in place of those with the same keys."""
-        assert self._points is not None, "open comes first"  # noqa: S101
         points = self._points.take(rows)
+        self.left_out = self._points.left_out
         if not points:
             return
         names = [column.name for column in self._points.payload]
@@ -116,7 +114,7 @@ class QdrantSink:
                     points=models.Batch(
                         ids=[point.id if isinstance(point.id, int) else str(point.id) for point in group],
                         vectors=[point.numbers.tolist() for point in group],
-                        payloads=[{name: plain(point.row[name]) for name in names} for point in group],
+                        payloads=[{name: json_value(point.row[name]) for name in names} for point in group],
                     ),
                     wait=True,
                 )
@@ -125,6 +123,7 @@ class QdrantSink:
 
     def commit(self) -> None:
         """Every group was acknowledged when it was written; close."""
+        self._made = False
         self._close()
 
     def discard(self) -> None:
@@ -138,7 +137,6 @@ class QdrantSink:
         self._close()
 
     def _make(self, models: Any, dimensions: int) -> None:
-        assert self._points is not None  # noqa: S101
         if self._there:
             return
         self._client.create_collection(

@@ -1,0 +1,122 @@
+"""What becomes of a line whose attempt failed: sent again at once, later, tested alone, or given up.
+
+Whose fault it was decides: an upstream that is out, busy or dying costs no line an attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from bulkrate.core.health import State
+from bulkrate.core.outcome import Failed, Failure
+from bulkrate.core.retry import Retry, may_try_again, wait_s
+from bulkrate.dispatch.base import Work
+from bulkrate.dispatch.condition import Condition
+from bulkrate.dispatch.inquest import Fallen, Inquest, fell
+from bulkrate.dispatch.lane import Lane
+
+# A line that fell this long before its upstream was found gone fell with it.
+_FELL_S = 5.0
+# A connection that breaks within so long a time was perhaps closed while it was idle; a line is believed so
+# often.
+_STALE_S = 0.5
+_STALE_MAX = 5
+
+
+class Failures:
+    """Places the lines that failed at one upstream.
+
+    `on_return` is told when a lane has a line back; `is_alive` looks whether the upstream is there.
+    """
+
+    def __init__(
+        self,
+        retry: Retry,
+        condition: Condition,
+        inquest: Inquest,
+        *,
+        on_return: Callable[[Lane], None],
+        is_alive: Callable[[], Awaitable[bool]],
+    ) -> None:
+        #: Lines that wait to be tried again.
+        self.waiting = 0
+        self._retry = retry
+        self._condition = condition
+        self._inquest = inquest
+        self._on_return = on_return
+        self._is_alive = is_alive
+        self._loop = asyncio.get_running_loop()
+
+    async def place(self, lane: Lane, work: Work, failed: Failed) -> None:
+        """Put a line where it belongs now; it was in flight until here."""
+        work.tries += 1
+        now = self._loop.time()
+        if lane.closed:
+            lane.in_flight -= 1  # it has no final answer, and there will be no other try
+            return
+        if self._fell_with_it(work, failed, now):
+            lane.wait(failed.detail)
+            self._inquest.fell_with_it(lane, work)
+            return
+        seems_out = self._condition.health.seems_out(now=now, outage_s=self._retry.outage_s)
+        charged = failed.failure.costs_attempt and not seems_out and not _was_stale(work, failed, now)
+        work.attempts += charged
+        if self._waits_with_all(lane, failed):
+            lane.put_back(work)
+            self._on_return(lane)
+        elif may_try_again(failed, work.attempts, self._retry):
+            self._try_later(lane, work, failed, charged=charged)
+        elif self._may_be_an_outage(failed) and not await self._is_alive():
+            work.attempts -= charged
+            lane.wait(failed.detail)
+            self._inquest.fell_with_it(lane, work)
+        else:
+            lane.settle(work, failed)
+
+    def upstream_died(self, *, now: float) -> None:
+        """What fell just before fell with it."""
+        self.waiting -= self._inquest.died(now=now)
+
+    def _fell_with_it(self, work: Work, failed: Failed, now: float) -> bool:
+        """Whether a line fell when its upstream did."""
+        if fell(failed):
+            work.fell_at = now
+        elif failed.failure is not Failure.UNREACHABLE:
+            return False
+        return self._condition.health.state is State.OUT and now - work.fell_at < _FELL_S
+
+    def _waits_with_all(self, lane: Lane, failed: Failed) -> bool:
+        """Whether the line goes again as soon as any other may, since all of them wait."""
+        by_quota = failed.failure is Failure.BUSY and self._condition.quotas.binds(lane.load.model)
+        return by_quota or failed.failure.holds_upstream(failed.retry_after_s)
+
+    def _may_be_an_outage(self, failed: Failed) -> bool:
+        return failed.failure is Failure.LOST or self._condition.health.failures >= self._retry.attempts_max
+
+    def _try_later(self, lane: Lane, work: Work, failed: Failed, *, charged: bool) -> None:
+        failures = work.attempts if charged else work.tries
+        jitter = random.random()  # noqa: S311
+        delay = wait_s(failures, self._retry, jitter=jitter, retry_after_s=failed.retry_after_s)
+        lane.wait(failed.detail)
+        self.waiting += 1
+
+        def back() -> None:
+            self.waiting -= 1
+            lane.put_by(work)
+            self._on_return(lane)
+
+        timer = self._loop.call_later(delay, back)
+        if fell(failed):
+            self._inquest.fell(Fallen(lane, work, self._loop.time(), timer, charged))
+
+
+def _was_stale(work: Work, failed: Failed, now: float) -> bool:
+    """Whether a connection was probably closed before we used it: that is found out in a round trip, and
+    nobody's fault. Told a few times of one line, it is believed no more.
+    """
+    if not failed.unanswered or now - work.sent_at > _STALE_S or work.stale >= _STALE_MAX:
+        return False
+    work.stale += 1
+    return True

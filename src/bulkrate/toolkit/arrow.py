@@ -77,6 +77,10 @@ def array_of(cells: Sequence[Any], kind: Any) -> Any:
     """Cells as an array of the type `kind`. Raises `pa.ArrowException`, `TypeError` or `ValueError`."""
     if kind.equals(pa.string()) or kind.equals(pa.large_string()):
         cells = [cell if cell is None or type(cell) is str else text_of(cell) for cell in cells]
+    if pa.types.is_dictionary(kind):
+        found = array_of(cells, kind.value_type).dictionary_encode()
+        places = found.indices.cast(kind.index_type)
+        return pa.DictionaryArray.from_arrays(places, found.dictionary, ordered=kind.ordered)
     if _found(kind, pa.types.is_map):
         cells = [_paired(cell, kind) for cell in cells]
     if _nanosecond(kind) and any(type(cell) is str for cell in cells):
@@ -179,15 +183,21 @@ def _replaced(kind: Any) -> Any:
 
 
 def _with_nanoseconds(cells: Sequence[Any], kind: Any) -> Any:
-    if pa.types.is_duration(kind):
-        nanoseconds = [int(cell) if type(cell) is str else _span(cell) for cell in cells]
-        return pa.array(nanoseconds, type=pa.int64()).cast(kind)
-    texts = [cell.isoformat() if isinstance(cell, datetime | time) else cell for cell in cells]
-    return pa.array(texts, type=pa.string()).cast(kind)
+    if pa.types.is_timestamp(kind):
+        texts = [cell.isoformat() if isinstance(cell, datetime) else cell for cell in cells]
+        return pa.array(texts, type=pa.string()).cast(kind)
+    return pa.array([_nanoseconds(cell) for cell in cells], type=pa.int64()).cast(kind)
 
 
-def _span(cell: timedelta | None) -> int | None:
-    return None if cell is None else cell // timedelta(microseconds=1) * 1000
+def _nanoseconds(cell: timedelta | time | str | None) -> int | None:
+    """A span, or a time since midnight; as text a span is a number and a time is 01:02:03.123456789."""
+    if isinstance(cell, timedelta):
+        return cell // timedelta(microseconds=1) * 1000
+    if cell is None or (isinstance(cell, str) and ":" not in cell):
+        return None if cell is None else int(cell)
+    hours, minutes, seconds = str(cell).split(":")
+    whole, _, fraction = seconds.partition(".")
+    return (int(hours) * 3600 + int(minutes) * 60 + int(whole)) * 10**9 + int(fraction.ljust(9, "0"))
 
 
 def _unpaired(cell: Any) -> Any:

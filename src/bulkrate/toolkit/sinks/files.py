@@ -96,7 +96,7 @@ class LocalFile:
             self._file = None
 
     def _locked(self) -> BinaryIO:
-        """The part file, empty and ours. One that a dead process left is taken over; a living one's is not."""
+        """The part file, empty and ours. A dead process's is taken over, a living one's is not."""
         for _ in range(3):
             file = os.fdopen(os.open(self._part, os.O_RDWR | os.O_CREAT, 0o600), "r+b", _BUFFER_BYTES)
             try:

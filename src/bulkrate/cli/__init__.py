@@ -7,11 +7,8 @@ import sys
 import typer
 
 from bulkrate import __version__
-from bulkrate.cli import host, keys, sandbox, serve, top, validate
-from bulkrate.errors import BulkrateError, ConfigError
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
+from bulkrate.cli import exits, host, jobs, keys, prices, recipes, run, sandbox, serve, top, validate
+from bulkrate.errors import BulkrateError
 
 app = typer.Typer(
     help="The Batch API you run yourself: OpenAI's Files, Uploads and Batches for any inference server.",
@@ -26,7 +23,27 @@ app.command("host", hidden=True)(host.host)
 app.command("sandbox")(sandbox.sandbox)
 app.command("validate")(validate.validate)
 app.command("top")(top.top)
+app.command("run")(run.run)
+app.command("classify")(recipes.classify)
+app.command("embed")(recipes.embed)
+app.command("extract")(recipes.extract)
+app.command("summarize")(recipes.summarize)
+app.command("translate")(recipes.translate)
+app.command("report")(recipes.report)
+app.add_typer(jobs.jobs_app, name="jobs")
+for command in (
+    jobs.status,
+    jobs.watch,
+    jobs.resume,
+    jobs.results,
+    jobs.retry,
+    jobs.cancel,
+    jobs.export,
+    jobs.prune,
+):
+    app.command()(command)
 app.add_typer(keys.app, name="keys")
+app.add_typer(prices.app, name="prices")
 
 
 @app.callback(invoke_without_command=True)
@@ -47,4 +64,4 @@ def main() -> None:
         app()
     except BulkrateError as error:
         typer.echo(f"bulkrate: {error}", err=True)
-        sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
+        sys.exit(exits.code_of(error))

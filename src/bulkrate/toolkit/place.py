@@ -96,7 +96,7 @@ def settle(ask: PlaceAsk, environ: Mapping[str, str]) -> PlaceAsk:
     """
     if ask.server or ask.upstreams or ask.sandbox is not None:
         return ask
-    settings = _settings(ask, environ)
+    settings = settings_of(ask, environ)
     if settings.server:
         return msgspec.structs.replace(ask, server=settings.server)
     if settings.upstreams:
@@ -116,7 +116,7 @@ def open_place(
     ask: PlaceAsk, home: Path, environ: Mapping[str, str], *, tell: Callable[[str], None] = lambda _: None
 ) -> Place:
     """The place that a settled `ask` names, ready to be used. Raises `ConfigError`, `ServerUnreachable`."""
-    settings = _settings(ask, environ)
+    settings = settings_of(ask, environ)
     if ask.server:
         where = settings.server_key if settings.server == ask.server else None
         api = BatchApi(ask.server, revealed_key(ask.server_key, "--server-key", environ) or where)
@@ -177,7 +177,10 @@ def is_private(url: str) -> bool:
         return "." not in host and host != ""
 
 
-def _settings(ask: PlaceAsk, environ: Mapping[str, str]) -> Settings:
+def settings_of(ask: PlaceAsk, environ: Mapping[str, str]) -> Settings:
+    """The settings in force where `ask` runs: the upstreams are those that are meant. Raises
+    `ConfigError`.
+    """
     flags: dict[str, Any] = {}
     if ask.upstreams:
         flags = {"upstream": list(ask.upstreams), "upstream_key": ask.upstream_key}

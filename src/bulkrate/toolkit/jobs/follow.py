@@ -7,16 +7,19 @@ known beforehand, and what is collected counts together with how far was read. S
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from bulkrate.errors import Conflict, NotFound, ServerUnreachable, Unavailable
+from bulkrate.providers.usage import Usage
 from bulkrate.toolkit.batch_api import RemoteBatch
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
 from bulkrate.toolkit.jobs.collect import Collector, lines_in
-from bulkrate.toolkit.jobs.record import JobRecord, Part, Round, Tokens
+from bulkrate.toolkit.jobs.money import bought
+from bulkrate.toolkit.jobs.record import JobRecord, Part, Round
 from bulkrate.toolkit.jobs.requests import rows_in
 from bulkrate.toolkit.place import Place
 
@@ -37,7 +40,9 @@ class Moving(msgspec.Struct):
 
 
 class Follower:
-    """Sees a round through. `save` makes the record durable; `pause` waits so many seconds, or raises."""
+    """Sees a round through. `paid` says what an answer cost; `save` makes the record durable; `pause` waits
+    so many seconds, or raises.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class Follower:
         answers: Answers,
         collector: Collector,
         *,
+        paid: Callable[[str, Usage], Decimal | None],
         save: Callable[[], None],
         pause: Callable[[float], None],
         moved: Callable[[Moving], None],
@@ -56,6 +62,7 @@ class Follower:
         self._place = place
         self._answers = answers
         self._collector = collector
+        self._paid = paid
         self._save = save
         self._pause = pause
         self._moved = moved
@@ -193,12 +200,7 @@ class Follower:
         self._answers.add(outcomes)
         if not outcomes or outcomes[0].model is None:
             return
-        tokens = self._record.tokens.setdefault(outcomes[0].model, Tokens())
-        tokens.requests += 1
-        tokens.input += usage.input_tokens
-        tokens.cached += usage.cached_tokens
-        tokens.output += usage.output_tokens
-        tokens.reasoning += usage.reasoning_tokens
+        bought(self._record.tokens, outcomes[0].model, usage, self._paid(outcomes[0].model, usage))
 
     def _close(self, part: Part, batch: RemoteBatch) -> None:
         """The batch has ended and its lines are in. Rows it never spoke of are told as missing, with why."""

@@ -32,6 +32,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     rows_per_second: float | None
     seconds_left: float | None
     paused: str | None
+    #: Dollars spent so far, as far as prices are known.
+    usd: float
 
     @classmethod
     def of(cls, record: JobRecord, *, done: int, moving: Moving, speed: float | None) -> Progress:
@@ -52,6 +54,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             rows_per_second=speed,
             seconds_left=(rows - done) / speed if speed else None,
             paused=moving.paused,
+            usd=float(sum(each.usd for each in record.tokens.values())),
         )
 
 

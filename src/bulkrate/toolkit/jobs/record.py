@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ _RECORD = "job.json"
 
 
 class JobState(StrEnum):
-    """Where a job is on its way. The last three are its ends."""
+    """Where a job is on its way. The last two are its ends."""
 
     READING = "reading"
     READY = "ready"
@@ -29,12 +30,11 @@ class JobState(StrEnum):
     WRITING = "writing"
     DONE = "done"
     CANCELLED = "cancelled"
-    FAILED = "failed"
 
     @property
     def ended(self) -> bool:
         """Whether nothing more happens unless somebody asks."""
-        return self in {JobState.DONE, JobState.CANCELLED, JobState.FAILED}
+        return self in {JobState.DONE, JobState.CANCELLED}
 
 
 class Purpose(StrEnum):
@@ -73,13 +73,15 @@ class Round(msgspec.Struct, kw_only=True):
 
 
 class Tokens(msgspec.Struct):
-    """Tokens used by one model, over all rounds."""
+    """Tokens used by one model over all rounds, and dollars. `unpriced` answers are not in `usd`."""
 
     requests: int = 0
     input: int = 0
     cached: int = 0
     output: int = 0
     reasoning: int = 0
+    usd: Decimal = Decimal(0)
+    unpriced: int = 0
 
 
 class JobRecord(msgspec.Struct, kw_only=True):
@@ -98,7 +100,6 @@ class JobRecord(msgspec.Struct, kw_only=True):
     answers_bytes: int = 0
     counts: dict[str, int] = {}
     tokens: dict[str, Tokens] = {}
-    batch_price: bool = False
     estimate: dict[str, Any] | None = None
     spent: dict[str, Any] | None = None
     where: str | None = None
@@ -106,6 +107,11 @@ class JobRecord(msgspec.Struct, kw_only=True):
     trouble: str | None = None
     #: Opened again for the rows without an answer; what was tried before no longer counts.
     renewed: bool = False
+    #: The money was agreed to.
+    allowed: bool = False
+    #: Rows without an answer by the code of their failure, and the values of the column that is counted.
+    failures: dict[str, int] = {}
+    values: dict[str, int] = {}
     reused: int = 0
     left_out: int = 0
     columns: list[dict[str, Any]] | None = None
@@ -177,13 +183,21 @@ class JobFolder:
             lock.flush()
             yield
 
+    def driver(self) -> int | None:
+        """The process that moves the job on right now, if there is one."""
+        if not self.is_driven():
+            return None
+        text = (self.path / "lock").read_text(encoding="ascii").strip()
+        return int(text) if text.isdecimal() else None
+
     def is_driven(self) -> bool:
         """Whether a process moves the job on right now."""
-        try:
-            with self.driven():
-                return False
-        except JobError:
-            return True
+        with (self.path / "lock").open("a", encoding="ascii") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
 
 
 def job_folders(home: Path) -> list[JobFolder]:

@@ -93,7 +93,7 @@ class PartWriter:
 
     def write(self, request: Addressed) -> None:
         """Add one request."""
-        line = _line(request)
+        line = line_of(request)
         place = (request.endpoint, request.model if self._cut.one_model else "")
         part = self._open.get(place)
         if part is None or not part.has_room(len(line), self._cut):
@@ -133,7 +133,8 @@ class _OpenPart:
         self.part.requests += 1
 
 
-def _line(request: Addressed) -> bytes:
+def line_of(request: Addressed) -> bytes:
+    """A request as a line of an input file."""
     custom_id = custom_id_of(request.first, len(request.rows)).encode()
     url = msgspec.json.encode(request.endpoint)
     body = on_one_line(request.body)

@@ -9,18 +9,21 @@ rows next (`rounds`), what a line means (`collect`).
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from bulkrate.errors import BulkrateError, JobError, RecipeError
+from bulkrate.toolkit.jobs import alarm
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
 from bulkrate.toolkit.jobs.collect import Collector
 from bulkrate.toolkit.jobs.follow import Follower, Moving
+from bulkrate.toolkit.jobs.money import Prices
 from bulkrate.toolkit.jobs.progress import Progress, Speed
 from bulkrate.toolkit.jobs.reading import columns_of, read_rows, rows_path
 from bulkrate.toolkit.jobs.record import JobFolder, JobState, Purpose, Round
-from bulkrate.toolkit.jobs.requests import PartWriter, Wanted, requests_of
+from bulkrate.toolkit.jobs.requests import Addressed, PartWriter, Wanted, line_of, requests_of
 from bulkrate.toolkit.jobs.reuse import remember, take_over
 from bulkrate.toolkit.jobs.rounds import NextRound, model_of, next_round
 from bulkrate.toolkit.jobs.writing import joined, table_of, write
@@ -31,7 +34,8 @@ from bulkrate.toolkit.snapshot import RowLog, decoded
 from bulkrate.toolkit.sources.base import Source
 from bulkrate.toolkit.table import Row, Table, Vector
 
-_ROWS_AT_ONCE = 1_000
+#: Of a column that is counted, so many values are told.
+_VALUES_MAX = 1_000
 
 
 class Runner:
@@ -76,7 +80,7 @@ class Runner:
         record.state = JobState.READY
         self._save()
 
-    def run(self, place: Place) -> None:
+    def run(self, place: Place, prices: Prices) -> None:
         """Send what is to be sent, and collect, until nothing is left to send. Returns at `WRITING`."""
         record = self.record
         if record.state not in {JobState.READY, JobState.RUNNING}:
@@ -92,23 +96,25 @@ class Runner:
                     if wanted is None:
                         break
                     round_ = self._begin(wanted, rows, answers, place)
-                self._follower(place, rows, answers).follow(round_)
+                self._follower(place, prices, rows, answers).follow(round_)
                 self._finish_round(round_, answers)
             self._count(answers)
+            self._sum_up(answers)
         record.state = JobState.WRITING
         self._save()
 
-    def cancel(self, place: Place) -> None:
+    def cancel(self, place: Place, prices: Prices) -> None:
         """Stop what is running; what was answered is kept, and written as far as it goes."""
         record = self.record
         with self._rows() as rows, self._answers() as answers:
             for round_ in record.rounds:
                 if not round_.done:
-                    follower = self._follower(place, rows, answers)
+                    follower = self._follower(place, prices, rows, answers)
                     follower.cancel(round_)
                     follower.follow(round_)
                     self._finish_round(round_, answers)
             self._never_sent(answers)
+            self._sum_up(answers)
         record.state = JobState.CANCELLED
         record.ended_at = self._clock()
         self._save()
@@ -126,7 +132,7 @@ class Runner:
         if not record.state.ended:
             raise JobError(f"job {record.id} is {record.state}; go on with: bulkrate resume {record.id}")
         record.state, record.ended_at, record.trouble = JobState.READY, None, None
-        record.renewed = True
+        record.renewed, record.allowed = True, False
         self._save()
         return missing
 
@@ -147,7 +153,7 @@ class Runner:
         """Whether each row of the result says what became of it."""
         return bool(self.record.spec.sink.options.get("status", True))
 
-    def table(self, answers: Answers) -> Table:
+    def table(self, answers: Answers, *, told: bool | None = None) -> Table:
         """The shape of the result."""
         record = self.record
         return table_of(
@@ -156,7 +162,7 @@ class Runner:
             arrow=record.arrow,
             keys=record.spec.keys,
             dimensions=_dimensions(answers) if _has_vectors(self._recipe) else None,
-            told=self.told,
+            told=self.told if told is None else told,
         )
 
     def result(self) -> Iterator[Row]:
@@ -164,15 +170,66 @@ class Runner:
         with self._rows() as rows, self._answers(writable=False) as answers:
             yield from joined(self._recipe, rows, answers, told=self.told)
 
+    def shown(self) -> str:
+        """What is asked, for people."""
+        return self._recipe.shown()
+
+    def request_count(self) -> int:
+        """About how many requests are to be sent now."""
+        rows = self.record.counts
+        waiting = sum(rows.get(name, 0) for name in ("pending", "failed", "invalid"))
+        return -(-waiting // self._recipe.rows_per_request)
+
+    def requests(self, step: int) -> Iterator[tuple[str, str, bytes]]:
+        """Every `step`-th request to be sent now, as (model, endpoint, body)."""
+        for request in self._made(step):
+            yield request.model, request.endpoint, request.body
+
+    def request_lines(self) -> Iterator[bytes]:
+        """Every request to be sent now, as a line of an input file."""
+        return map(line_of, self._made(1))
+
+    def export(self, sink: Sink, keep: Callable[[Row], bool] | None = None) -> None:
+        """Write the rows with what answers there are, or those that `keep` says. Raises `SinkError`."""
+        with self._rows() as rows, self._answers(writable=False) as answers:
+            told = keep is not None or self.told
+            result = joined(self._recipe, rows, answers, told=told)
+            write(sink, self.table(answers, told=told), filter(keep, result) if keep else result)
+
+    def _made(self, step: int) -> Iterator[Addressed]:
+        with self._rows() as rows, self._answers(writable=False) as answers:
+            chosen = next_round(self.record, answers)
+            if chosen is None:
+                return
+            made = requests_of(self._recipe, self.wanted(chosen, rows, answers, step), unfit=lambda *_: None)
+            yield from made
+
+    def check_sink(self, sink: Sink | None) -> None:
+        """Find out whether the result can be written where it shall go. Raises `SinkError`."""
+        if sink is None:
+            return
+        with self._answers(writable=False) as answers:
+            sink.open(self.table(answers))
+        sink.discard()
+
+    def raise_alarm(self) -> None:
+        """Tell of a job that ended with too many failures, if somebody wants to know."""
+        alarm.at_the_end(self.record)
+        self._save()
+
     def fail(self, error: BulkrateError) -> None:
         """Note why it could not go on; it may be resumed."""
         self.record.trouble = str(error)
         self._save()
 
-    def wanted(self, chosen: NextRound, rows: RowLog, answers: Answers) -> Iterator[Wanted]:
-        """The rows of a round, each with the model it goes to and what was wrong last time."""
-        whole = len(chosen.rows) == len(rows)
-        pairs = enumerate(rows.rows()) if whole else ((number, rows.get(number)) for number in chosen.rows)
+    def wanted(self, chosen: NextRound, rows: RowLog, answers: Answers, step: int = 1) -> Iterator[Wanted]:
+        """The rows of a round, or every `step`-th group of them, each with the model it goes to and what was
+        wrong last time.
+        """
+        whole = len(chosen.rows) == len(rows) and step == 1
+        size = self._recipe.rows_per_request
+        picked = (row for at, row in enumerate(chosen.rows) if at // size % step == 0)
+        pairs = enumerate(rows.rows()) if whole else ((number, rows.get(number)) for number in picked)
         for number, row in pairs:
             last = answers.get(number) if chosen.purpose is not Purpose.FIRST else None
             yield Wanted(
@@ -207,7 +264,7 @@ class Runner:
         self._save()
         return round_
 
-    def _follower(self, place: Place, rows: RowLog, answers: Answers) -> Follower:
+    def _follower(self, place: Place, prices: Prices, rows: RowLog, answers: Answers) -> Follower:
         def moved(moving: Moving) -> None:
             self._moving = moving
             self._tell(answers)
@@ -221,6 +278,7 @@ class Runner:
             place,
             answers,
             collector,
+            paid=prices.paid,
             save=self._save,
             pause=self._pause,
             moved=moved,
@@ -254,6 +312,26 @@ class Runner:
         self.record.answers_bytes = answers.commit()
         self._count(answers)
 
+    def _sum_up(self, answers: Answers) -> None:
+        """Count failures by code, and the values of the column that the recipe counts."""
+        failures: Counter[str] = Counter()
+        values: Counter[str] = Counter()
+        for row in answers.of_status(Status.FAILED, Status.INVALID):
+            outcome = answers.get(row)
+            failures[(outcome and outcome.code) or "unknown"] += 1
+        if (column := self._recipe.counted) is not None:
+            for row in answers.of_status(Status.ANSWERED):
+                outcome = answers.get(row)
+                if outcome is not None and outcome.cells is not None:
+                    values[str(decoded(outcome.cells).get(column))] += 1
+        self.record.failures = dict(failures.most_common())
+        self.record.values = dict(values.most_common(_VALUES_MAX))
+
+    def allow(self) -> None:
+        """Note that its money was agreed to."""
+        self.record.allowed = True
+        self._save()
+
     def _remember(self) -> None:
         if self.record.spec.keys:
             with self._rows() as rows, self._answers(writable=False) as answers:
@@ -261,6 +339,7 @@ class Runner:
 
     def _tell(self, answers: Answers) -> None:
         self._count(answers)
+        alarm.when_late(self.record, self._clock())
         done = len(answers) - answers.counts[Status.PENDING]
         self._observe(Progress.of(self.record, done=done, moving=self._moving, speed=self._speed.now(done)))
 

@@ -1,0 +1,303 @@
+"""Where jobs are begun and gone on with: everything under one state folder.
+
+The command line and the Python functions both stand on this; neither moves a job by other means.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from bulkrate.errors import (
+    BulkrateError,
+    ConfigError,
+    JobError,
+    OverBudget,
+    RequestRefused,
+    ServerUnreachable,
+    SourceError,
+)
+from bulkrate.toolkit.jobs import money
+from bulkrate.toolkit.jobs.progress import Progress
+from bulkrate.toolkit.jobs.record import JobFolder, JobRecord, JobState, job_folders, new_job_id
+from bulkrate.toolkit.jobs.reuse import forget
+from bulkrate.toolkit.jobs.runner import Runner
+from bulkrate.toolkit.jobs.spec import JobSpec
+from bulkrate.toolkit.place import Place, open_place, settle
+from bulkrate.toolkit.recipes import recipe_of
+from bulkrate.toolkit.recipes.base import Recipe
+from bulkrate.toolkit.recipes.requests import RequestLines, Requests
+from bulkrate.toolkit.sinks import open_sink
+from bulkrate.toolkit.sinks.base import Sink
+from bulkrate.toolkit.sources import open_source
+from bulkrate.toolkit.sources.base import Source
+
+#: Asked before money is spent: may it go on?
+Confirm = Callable[[JobRecord, money.Forecast], bool]
+
+
+class Listener:
+    """Who is told how a job gets on. This one does not listen; override what you want to hear."""
+
+    def progress(self, progress: Progress) -> None:
+        """How far it is; several times a second at most."""
+
+    def say(self, text: str) -> None:
+        """Something that takes a while, in words."""
+
+    def confirm(self, record: JobRecord, forecast: money.Forecast) -> bool:  # noqa: ARG002
+        """May this money be spent? Asked once, and only when it costs something or may."""
+        return True
+
+    def pause(self, seconds: float) -> None:
+        """Wait. Whoever wants the job to stop here raises."""
+        time.sleep(seconds)
+
+
+class Desk:
+    """Jobs under the state folder `home`. `environ` is where keys are found."""
+
+    def __init__(self, home: Path, environ: Mapping[str, str]) -> None:
+        self.home = home
+        self._environ = environ
+
+    def begin(
+        self, spec: JobSpec, source: Source | None = None, *, fresh: bool = False
+    ) -> tuple[JobFolder, bool]:
+        """A job as `spec` asks, and whether it was there already.
+
+        The same job over the same content is the same job: it is gone on with, or if it has ended, its
+        answers are there. `fresh` makes a new one all the same. Raises `ConfigError`, `SourceError`,
+        `RecipeError`.
+        """
+        recipe = recipe_for(spec)
+        source = source or source_of(spec)
+        spec = msgspec.structs.replace(spec, place=settle(spec.place, self._environ))
+        spec = self._with_model(spec, recipe)
+        mark = source.mark()
+        fingerprint = spec.fingerprint(mark)
+        if not fresh and (known := self._same(fingerprint, content_known=mark is not None)):
+            return known, True
+        now = time.time()
+        folder = JobFolder(self.home, new_job_id(spec.name or spec.asking.recipe, now))
+        folder.make()
+        folder.save(
+            JobRecord(
+                id=folder.id, spec=spec, fingerprint=fingerprint, created_at=now, source_name=source.name
+            )
+        )
+        return folder, False
+
+    def go_on(
+        self,
+        folder: JobFolder,
+        listener: Listener,
+        *,
+        source: Source | None = None,
+        again: bool = False,
+        max_cost: str | None = None,
+        only_prepare: bool = False,
+    ) -> JobRecord:
+        """Move a job on to its end and write its result; `again` opens an ended one for what has no answer.
+
+        `only_prepare` stops before anything is sent: the rows are kept, and the money is agreed to.
+
+        Raises `JobError` when somebody else moves it, `OverBudget`, `ServerUnreachable`, and whatever its
+        rows, recipe or sink raise. What was done stays done.
+        """
+        with folder.driven():
+            record = folder.load()
+            recipe = recipe_for(record.spec)
+            runner = Runner(folder, self.home, recipe, observe=listener.progress, pause=listener.pause)
+            if again:
+                runner.again()
+            try:
+                self._prepare(runner, listener, source, max_cost)
+                if not only_prepare:
+                    self._finish(runner, listener)
+            except BulkrateError as error:
+                runner.fail(error)
+                raise
+            return runner.record
+
+    def write_again(self, folder: JobFolder) -> JobRecord:
+        """Write the result of an ended job anew, from the answers that are kept. Sends nothing."""
+        with folder.driven():
+            runner = self.runner(folder)
+            runner.write(sink_of(runner.record.spec))
+            return runner.record
+
+    def preview(self, folder: JobFolder, source: Source | None = None) -> tuple[str, money.Forecast, str]:
+        """What would be asked, what it would cost, and the first request. Reads the rows; sends nothing."""
+        with folder.driven():
+            runner = self.runner(folder)
+            if runner.record.state is JobState.READING:
+                runner.read(source or source_of(runner.record.spec))
+            forecast = money.forecast(runner, self._prices(runner.record.spec))
+            first = next(runner.requests(1), None)
+            return runner.shown(), forecast, first[2].decode() if first else "there is nothing to send"
+
+    def cancel(self, folder: JobFolder, listener: Listener) -> JobRecord:
+        """Stop a job; what was answered is kept, and written. Raises `JobError` when it has ended."""
+        record = folder.load()
+        if record.state.ended:
+            raise JobError(f"job {record.id} is {record.state}; there is nothing to cancel")
+        with folder.driven():
+            runner = Runner(folder, self.home, recipe_for(record.spec), pause=listener.pause)
+            if record.rows is not None:
+                place = open_place(record.spec.place, self.home, self._environ, tell=listener.say)
+                try:
+                    runner.cancel(place, self._prices(record.spec))
+                finally:
+                    place.close()
+                runner.write(sink_of(record.spec))
+            else:
+                runner.record.state, runner.record.ended_at = JobState.CANCELLED, time.time()
+                folder.save(runner.record)
+            return runner.record
+
+    def find(self, name: str) -> JobFolder:
+        """The job that `name` means: its id, how that begins, or the name of a job (then its newest run).
+
+        Raises `JobError`, also when it could mean several.
+        """
+        folders = job_folders(self.home)
+        if exact := [folder for folder in folders if folder.id == name]:
+            return exact[0]
+        named = [folder for folder in folders if folder.load().spec.name == name]
+        if named:
+            return named[-1]
+        begun = [folder for folder in folders if folder.id.startswith(name)]
+        if len(begun) == 1:
+            return begun[0]
+        if begun:
+            raise JobError(f"{name!r} may mean {len(begun)} jobs: {', '.join(f.id for f in begun[-5:])}")
+        raise JobError(f"there is no job {name!r} under {self.home}; `bulkrate jobs` lists them")
+
+    def newest(self) -> JobFolder:
+        """The job that was touched last. Raises `JobError` when there is none."""
+        folders = job_folders(self.home)
+        if not folders:
+            raise JobError(f"there are no jobs under {self.home}")
+        return folders[-1]
+
+    def jobs(self) -> list[JobRecord]:
+        """Every job, oldest first."""
+        return sorted(
+            (folder.load() for folder in job_folders(self.home)), key=lambda record: record.created_at
+        )
+
+    def remove(self, folder: JobFolder) -> None:
+        """Delete a job with its rows and answers. Raises `JobError` while it is being moved on."""
+        with folder.driven():
+            forget(self.home, folder.id)
+            for path in sorted(folder.path.rglob("*"), reverse=True):
+                path.rmdir() if path.is_dir() else path.unlink()
+        folder.path.rmdir()
+
+    def runner(self, folder: JobFolder) -> Runner:
+        """The job as it is, to be looked at: its result, its answers."""
+        return Runner(folder, self.home, recipe_for(folder.load().spec))
+
+    def _prepare(
+        self, runner: Runner, listener: Listener, source: Source | None, max_cost: str | None
+    ) -> None:
+        record = runner.record
+        spec = record.spec
+        if record.state is JobState.READING:
+            if source is None and spec.source.what is None:
+                raise SourceError(
+                    f"job {record.id} stopped while its rows were handed over; hand them over again"
+                )
+            listener.say("reading rows")
+            runner.read(source or source_of(spec))
+        if record.state is JobState.READY and not record.allowed:
+            self._allow(runner, listener, max_cost or spec.max_cost)
+
+    def _finish(self, runner: Runner, listener: Listener) -> None:
+        record = runner.record
+        spec = record.spec
+        if record.state in {JobState.READY, JobState.RUNNING}:
+            place = self._open(record, listener)
+            try:
+                runner.run(place, self._prices(spec))
+            finally:
+                place.close()
+        record.spent = msgspec.to_builtins(money.spent(record, self._prices(spec)))
+        listener.say("writing results")
+        runner.write(sink_of(spec))
+        runner.raise_alarm()
+
+    def _allow(self, runner: Runner, listener: Listener, max_cost: str | None) -> None:
+        """Everything that can be known to be wrong before money is spent; and whether it may be spent."""
+        record = runner.record
+        runner.check_sink(sink_of(record.spec))
+        forecast = money.forecast(runner, self._prices(record.spec))
+        record.estimate = forecast.told()
+        money.hold_to(forecast, max_cost)
+        if forecast.costs and not listener.confirm(record, forecast):
+            raise OverBudget(f"job {record.id} was not begun; go on with: bulkrate resume {record.id}")
+        runner.allow()
+
+    def _open(self, record: JobRecord, listener: Listener) -> Place:
+        return open_place(record.spec.place, self.home, self._environ, tell=listener.say)
+
+    def _prices(self, spec: JobSpec) -> money.Prices:
+        return money.Prices(spec.place, self._environ)
+
+    def _same(self, fingerprint: str, *, content_known: bool) -> JobFolder | None:
+        for folder in reversed(job_folders(self.home)):
+            record = folder.load()
+            if record.fingerprint == fingerprint:
+                return folder if content_known or not record.state.ended else None
+        return None
+
+    def _with_model(self, spec: JobSpec, recipe: Recipe) -> JobSpec:
+        """`spec` with a model for every row: without one, the only one that there is."""
+        ask = spec.model
+        if isinstance(recipe, Requests):
+            return msgspec.structs.replace(spec, model=msgspec.structs.replace(ask, column="model"))
+        if ask.model or ask.column:
+            return spec
+        place = open_place(spec.place, self.home, self._environ)
+        try:
+            models = place.api.models()
+        except (RequestRefused, ServerUnreachable):
+            models = []
+        finally:
+            place.close()
+        if len(models) != 1:
+            offered = (
+                f"there are {', '.join(models[:20])}" if models else "the server does not list its models"
+            )
+            raise ConfigError(f"no model is named; give --model NAME: {offered}")
+        return msgspec.structs.replace(spec, model=msgspec.structs.replace(ask, model=models[0]))
+
+
+def recipe_for(spec: JobSpec) -> Recipe:
+    """The recipe of a job. Raises `RecipeError`, `SourceError`."""
+    if spec.asking.recipe == "requests":
+        return Requests(spec.asking.endpoint or RequestLines(Path(spec.source.what or "")).endpoint())
+    return recipe_of(spec.asking)
+
+
+def source_of(spec: JobSpec) -> Source:
+    """The source that a job names. Raises `SourceError`."""
+    ask = spec.source
+    if ask.what is None:
+        raise SourceError("the rows were handed over by a program; they cannot be read again")
+    if spec.asking.recipe == "requests":
+        return RequestLines(Path(ask.what), limit=ask.limit)
+    return open_source(ask.what, query=ask.query, table=ask.table, limit=ask.limit, format=ask.format)
+
+
+def sink_of(spec: JobSpec) -> Sink | None:
+    """The sink that a job names, if it names one. Raises `SinkError`."""
+    ask = spec.sink
+    if ask.what is None:
+        return None
+    options = {name: value for name, value in ask.options.items() if name != "status"}
+    return open_sink(ask.what, table=ask.table, format=ask.format, **options)

@@ -1,0 +1,174 @@
+"""What a job will cost, whether that is allowed, and what it did cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Protocol
+
+import msgspec
+
+from bulkrate.core.estimate import Actual, Estimate, Estimator, ModelActual, Money
+from bulkrate.core.prices import BATCH, STANDARD, Mark, Price, cost
+from bulkrate.errors import OverBudget
+from bulkrate.providers.usage import Usage
+from bulkrate.toolkit.counting import counter
+from bulkrate.toolkit.jobs.record import JobRecord, Tokens
+from bulkrate.toolkit.jobs.spec import PlaceAsk
+from bulkrate.toolkit.place import settings_of
+from bulkrate.toolkit.pricing import PriceBook
+
+# Beyond this many requests every second, third, … is counted and stands for its neighbours.
+_COUNTED_MAX = 20_000
+_HERE = "http://127.0.0.1"
+
+
+class Countable(Protocol):
+    """A job whose requests can be looked at: a runner."""
+
+    def requests(self, step: int) -> Any:
+        """Every `step`-th request to be sent, as (model, endpoint, body)."""
+
+    def request_count(self) -> int:
+        """How many requests there will be."""
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """An estimate, and which of its two prices is paid where the job runs."""
+
+    estimate: Estimate
+    tier: str
+    counted_every: int = 1
+
+    @property
+    def costs(self) -> bool:
+        """Whether it costs something, or may: an unknown price is not nothing."""
+        money = self.money
+        return money.mark is not Mark.LOCAL and (money.likely is None or money.likely > 0)
+
+    @property
+    def money(self) -> Money:
+        """What is paid here."""
+        return self.estimate.batch if self.tier == BATCH else self.estimate.standard
+
+    @property
+    def usd_at_most(self) -> Decimal | None:
+        """The most it can cost, if that is known."""
+        return Decimal(self.money.high) if self.money.high is not None else None
+
+    def lines(self) -> list[str]:
+        """For people."""
+        told = self.estimate.lines()
+        if self.counted_every > 1:
+            told.append(f"  counted   every {self.counted_every}. request")
+        paid = "the batch price" if self.tier == BATCH else "the standard price"
+        return [*told, f"  paid here {paid}"]
+
+    def told(self) -> dict[str, Any]:
+        """For the job's record."""
+        told: dict[str, Any] = msgspec.to_builtins(self)
+        return told
+
+
+class Prices:
+    """The prices where a job runs."""
+
+    def __init__(self, place: PlaceAsk, environ: Mapping[str, str]) -> None:
+        settings = settings_of(place, environ)
+        self._book = PriceBook.load(overrides=settings.prices)
+        self._url = place.server or next((each.url for each in settings.upstreams.values()), _HERE)
+        #: Another's Batch API sells at the batch price; an inference server does not know what waits.
+        self.tier = BATCH if place.server and "openai.com" in place.server else STANDARD
+
+    def price(self, model: str) -> Price:
+        """What a model costs here."""
+        return self._book.price(model, self._url)
+
+    def paid(self, model: str, usage: Usage) -> Decimal | None:
+        """What one answer cost; None while that is unknown."""
+        return cost(usage, self.price(model), self.tier).usd
+
+
+def forecast(job: Countable, prices: Prices) -> Forecast:
+    """What the requests that are still to be sent will cost."""
+    estimator = Estimator(prices.price)
+    count = counter()
+    total = job.request_count()
+    step = max(1, total // _COUNTED_MAX)
+    added = 0
+    for model, endpoint, body in job.requests(step):
+        tokens = count.request(body, endpoint)
+        for _ in range(min(step, total - added)):
+            estimator.add(model, tokens)
+            added += 1
+    return Forecast(estimate=estimator.estimate(), tier=prices.tier, counted_every=step)
+
+
+def hold_to(forecast: Forecast, max_cost: str | None) -> None:
+    """Raise `OverBudget` when it may cost more than `max_cost` dollars, or nobody can tell."""
+    if max_cost is None or not forecast.costs:
+        return
+    most = forecast.usd_at_most
+    if most is None:
+        raise OverBudget(
+            f"nobody can tell that this costs at most ${max_cost}: {forecast.estimate.how_sure[-1]}; "
+            "give --max-tokens, or a price in [prices] of the configuration"
+        )
+    if most > Decimal(max_cost):
+        raise OverBudget(
+            f"this may cost up to ${most:,.2f}, more than the ${max_cost} allowed; nothing was sent. "
+            "Take fewer rows (--limit), a smaller --max-tokens or another model, or allow more"
+        )
+
+
+def bought(tokens: dict[str, Tokens], model: str, usage: Usage, usd: Decimal | None) -> None:
+    """Add one answer to what a model took."""
+    mine = tokens.setdefault(model, Tokens())
+    mine.requests += 1
+    mine.input += usage.input_tokens
+    mine.cached += usage.cached_tokens
+    mine.output += usage.output_tokens
+    mine.reasoning += usage.reasoning_tokens
+    if usd is None:
+        mine.unpriced += 1
+    else:
+        mine.usd += usd
+
+
+def spent(record: JobRecord, prices: Prices) -> Actual:
+    """What the job has cost so far."""
+    models = []
+    for model, mine in sorted(record.tokens.items()):
+        band = prices.price(model).band(prices.tier)
+        known = mine.unpriced < mine.requests
+        models.append(
+            ModelActual(
+                model=model,
+                tier=prices.tier,
+                purchases=mine.requests,
+                usage=Usage(mine.input, mine.cached, mine.output, mine.reasoning, mine.input + mine.output),
+                usd=mine.usd if known else None,
+                mark=band.mark if known else Mark.UNKNOWN,
+                source=band.source,
+                unknown_purchases=mine.unpriced,
+            )
+        )
+    priced = [model for model in models if model.usd is not None]
+    total = Usage()
+    for part in models:
+        total += part.usage
+    return Actual(
+        purchases=sum(model.purchases for model in models),
+        usage=total,
+        usd=sum((model.usd for model in priced if model.usd is not None), Decimal(0)) if priced else None,
+        mark=max((model.mark for model in priced), key=lambda mark: mark.doubt, default=Mark.UNKNOWN),
+        unknown_purchases=sum(model.unknown_purchases for model in models),
+        models=tuple(models),
+    )
+
+
+def told_of(record: JobRecord) -> tuple[Actual | None, Forecast | None]:
+    """What the record keeps of both, as values."""
+    actual = msgspec.convert(record.spent, Actual) if record.spent else None
+    before = msgspec.convert(record.estimate, Forecast) if record.estimate else None
+    return actual, before

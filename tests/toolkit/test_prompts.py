@@ -24,6 +24,7 @@ def test_a_missing_column_is_named_with_those_there_are_and_the_nearest() -> Non
         ("plain", set()),
         ("{{ a }} {{ row.b }} {{ row['c d'] }}", {"a", "b", "c d"}),
         ("{% for x in items %}{{ x.name }}{% endfor %}", {"items"}),
+        ("{% for row in rows %}{{ row.b }}{% endfor %}", {"rows"}),
         ("{% set y = a %}{{ y }} {{ range(3) | list }}", {"a"}),
         ("{{ row | tojson }}", set()),
         ("{% for k, v in row.items() %}{{ k }}{% endfor %}", set()),

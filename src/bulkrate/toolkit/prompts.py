@@ -63,14 +63,14 @@ class Prompt:
         self._what = what
         try:
             tree = _environment.parse(text)
-            named = meta.find_undeclared_variables(tree) - OURS - set(names)
+            undeclared = meta.find_undeclared_variables(tree)
             self._template = _environment.from_string(text)
         except TemplateSyntaxError as error:
             raise RecipeError(f"the {what} is no template: line {error.lineno}: {error.message}") from error
         if any(True for _ in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends))):
             raise RecipeError(f"the {what} includes another template; put all of it into one")
-        through_row, self.whole_row = _through_row(tree)
-        self._named = frozenset(named)
+        self._named = frozenset(undeclared - OURS - set(names))
+        through_row, self.whole_row = _through_row(tree) if "row" in undeclared else (frozenset(), False)
         self.columns = self._named | through_row
         self.needs = self.columns - _optional(tree)
 
@@ -106,6 +106,8 @@ def lacks(who: str, name: str, columns: Collection[str]) -> RecipeError:
 
 def _through_row(tree: nodes.Template) -> tuple[frozenset[str], bool]:
     """The columns used as `row.name` and `row["name"]`, and whether `row` is used in any other way."""
+    if any(name.name == "row" and name.ctx == "store" for name in tree.find_all(nodes.Name)):
+        return frozenset(), True  # the template calls something else so, too: `{% for row in rows %}`
     called = {id(call.node) for call in tree.find_all(nodes.Call)}
     names = [
         name

@@ -116,7 +116,7 @@ def usable(params: dict[str, Any]) -> dict[str, Any]:
         if params[name] is not False:
             raise RecipeError(f"params: {name} cannot be set: {_OURS[name]}")
     try:
-        json_text.encode(params)
+        msgspec.json.encode(json_text.whole(params))
     except TypeError as error:
         raise RecipeError(f"params are not JSON: {error}") from error
     return params

@@ -204,8 +204,9 @@ def test_a_server_is_written_to_as_a_folder_is() -> None:
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("qdrant://localhost:6333", "no collection is named"),
-        ("qdrant://localhost:6333/a/b", "no collection is named"),
+        ("qdrant://localhost:6333", "one collection is to be named"),
+        ("qdrant://localhost:6333/a/b", "one collection is to be named"),
+        ("qdrant://localhost:6333/a#b", "one collection is to be named"),
         ("qdrant://", "no folder is named"),
         ("qdrant://secret@localhost/products", "set QDRANT_API_KEY"),
         ("qdrant://localhost/products?distance=far", "no distance 'far'"),

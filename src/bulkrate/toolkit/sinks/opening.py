@@ -19,6 +19,7 @@ FORMATS = ("csv", "tsv", "jsonl", "ndjson", "json", "parquet", "arrow", "feather
 #: Databases and stores by the scheme of their addresses: the module, and the class whose
 #: `at(address, **options)` makes the sink.
 SCHEMES: dict[str, tuple[str, str]] = {
+    "postgresql+pgvector": ("bulkrate.toolkit.sinks.pgvector", "PgvectorSink"),
     "lancedb": ("bulkrate.toolkit.sinks.lancedb", "LanceDBSink"),
     "qdrant": ("bulkrate.toolkit.sinks.qdrant", "QdrantSink"),
     "qdrant+https": ("bulkrate.toolkit.sinks.qdrant", "QdrantSink"),

@@ -63,9 +63,10 @@ class QdrantSink:
             if not collection:
                 raise SinkError(f"{place}: no folder is named; say qdrant:///FOLDER#COLLECTION")
             return cls(f"{place}#{collection}", collection, lambda library: _local(library, folder), distance)
-        collection = unquote(parts.path.strip("/"))
-        if not collection or "/" in collection:
-            raise SinkError(f"{place}: no collection is named; say qdrant://HOST:PORT/COLLECTION")
+        path = unquote(parts.path.strip("/"))
+        collection = path or unquote(parts.fragment)
+        if not collection or "/" in collection or (path and parts.fragment):
+            raise SinkError(f"{place}: one collection is to be named; say qdrant://HOST:PORT/COLLECTION")
         url = f"{'https' if parts.scheme == 'qdrant+https' else 'http'}://{parts.netloc}"
         key = os.environ.get("QDRANT_API_KEY")
 

@@ -32,6 +32,8 @@ _RECORD_BYTES_MAX = 2**32 - 1
 #: Rows are read in gulps of about this size.
 _GULP_BYTES = 1 << 20
 _PLACES_PER_GULP = 4096
+#: A group of rows from a spool ends when it has this many bytes, were it of one row.
+_GROUP_BYTES = 16 << 20
 
 _NATIVE = frozenset({NoneType, bool, float, str, bytes})
 
@@ -188,21 +190,24 @@ class Spool:
             self._rows += 1
 
     def groups(self, size: int) -> Iterator[list[Row]]:
-        """All rows in order, `size` at a time. Nothing may be added meanwhile."""
+        """All rows in order, `size` at a time, or fewer large ones. Nothing may be added meanwhile."""
         self._file.seek(0)
         group: list[Row] = []
+        held = 0
         for _ in range(self._rows):
             length = int.from_bytes(self._file.read(8), "little")
             group.append(decoded(self._file.read(length)))
-            if len(group) == size:
+            held += length
+            if len(group) == size or held >= _GROUP_BYTES:
                 yield group
-                group = []
+                group, held = [], 0
         if group:
             yield group
 
     def close(self) -> None:
         """Forget the rows."""
-        self._file.close()
+        with suppress(OSError):  # what could not be written is forgotten too
+            self._file.close()
 
 
 def encoded(row: Row, number: int) -> bytes:

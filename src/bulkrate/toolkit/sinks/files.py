@@ -91,9 +91,9 @@ class LocalFile:
 
     def discard(self) -> None:
         if self._file is not None:
+            file, self._file = self._file, None
             self._part.unlink(missing_ok=True)
-            self._file.close()
-            self._file = None
+            file.close()
 
     def _locked(self) -> BinaryIO:
         """The part file, empty and ours. A dead process's is taken over, a living one's is not."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterable, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Sequence
+from typing import BinaryIO, NamedTuple
 
 from bulkrate.errors import SinkError
 from bulkrate.toolkit.addresses import translated
@@ -103,6 +102,14 @@ class Delimited(Text):
         return self._lines([text_of(cell) for cell in self._cells(row)] for row in rows)
 
     def _lines(self, records: Iterable[list[str]]) -> bytes:
-        text = io.StringIO(newline="")
-        csv.writer(text, delimiter=self._delimiter, lineterminator="\n").writerows(records)
-        return text.getvalue().encode()
+        told: list[str] = []
+        # With this line end the library puts both of its signs in quotes when a cell holds them; we write one.
+        writer = csv.writer(_Taking(told.append), delimiter=self._delimiter, lineterminator="\r\n")
+        writer.writerows(records)
+        return "".join(f"{line[:-2]}\n" for line in told).encode()
+
+
+class _Taking(NamedTuple):
+    """What the library takes for a file: it writes one record at a time."""
+
+    write: Callable[[str], object]

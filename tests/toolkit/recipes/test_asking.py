@@ -121,6 +121,11 @@ def test_columns_that_are_there_pass(name: str) -> None:
         (Asking(recipe="embed", column="text"), {"text": "  "}, "column 'text' is empty"),
         (Asking(recipe="embed", column="text"), {"text": None}, "column 'text' is empty"),
         (Asking(recipe="embed", column="text"), {"text": 0}, None),
+        (
+            Asking(recipe="embed", prompt="{% if a %}{{ b }}{% endif %}"),
+            {"a": 0, "b": "x"},
+            "the prompt is empty",
+        ),
         (Asking(prompt="{{ a }} {{ b }}"), {"a": None, "b": "", "c": 1}, "columns 'a', 'b' are empty"),
         (Asking(prompt="{{ a }} {{ b }}"), {"a": None, "b": "x"}, None),
         (Asking(prompt="{{ row | tojson }}"), {"a": None}, "column 'a' is empty"),

@@ -63,7 +63,10 @@ class Embed:
         )
 
     def skip(self, row: Row) -> str | None:
-        return nothing_in(row, self._asking.column, self._parts)
+        reason = nothing_in(row, self._asking.column, self._parts)
+        if reason is None and self._asking.prompt is not None and self._is_rendered_empty(row):
+            return "the prompt is empty"  # it would spoil the request for its neighbours
+        return reason
 
     def body(self, rows: Sequence[Row], model: str, again: Again | None = None) -> bytes:  # noqa: ARG002
         """The request; a text that failed is asked as before, for there is nothing to say to such a model."""
@@ -72,6 +75,12 @@ class Embed:
         if self._asking.dimensions is not None:
             asked["dimensions"] = self._asking.dimensions
         return json_text.encode(asked | self._params)
+
+    def _is_rendered_empty(self, row: Row) -> bool:
+        try:
+            return not any(part.render(row).strip() for part in self._parts)
+        except RecipeError:
+            return False  # `body` says what is wrong
 
     def _text(self, row: Row) -> str:
         text = "\n\n".join(part.render(row) for part in self._parts)

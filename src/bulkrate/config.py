@@ -21,6 +21,7 @@ from bulkrate.core.deadline import window_s
 from bulkrate.core.delegation import OnLate
 from bulkrate.core.retry import Retry
 from bulkrate.errors import ConfigError
+from bulkrate.providers.batch.vendors import vendor_for
 from bulkrate.telemetry import LogFormat
 
 CONFIG_FILE = "bulkrate.toml"
@@ -231,6 +232,8 @@ def load(
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as cause:
         raise ConfigError(f"the configuration does not fit: {cause}") from cause
+    upstreams = {name: _with_url(name, upstream) for name, upstream in settings.upstreams.items()}
+    settings = msgspec.structs.replace(settings, upstreams=upstreams)
     _check(settings)
     return msgspec.structs.replace(
         settings,
@@ -364,12 +367,28 @@ _DELEGATED = (
 )
 
 
+def _with_url(name: str, upstream: Upstream) -> Upstream:
+    """The address of a provider's API is known; nobody needs to write it down."""
+    if not upstream.delegated:
+        return upstream
+    try:
+        vendor = vendor_for(upstream.kind, provider=upstream.provider, url=upstream.url or None)
+    except ConfigError as cause:
+        raise ConfigError(f"upstreams.{name}: {cause}") from None
+    return msgspec.structs.replace(upstream, url=upstream.url or vendor.url_default or "")
+
+
 def _check_kind(name: str, upstream: Upstream) -> None:
     if window_s(upstream.from_window) is None:
         raise ConfigError(
             f"upstreams.{name}.from_window is {upstream.from_window!r}; give a window from '1h' to '30d'"
         )
     if upstream.delegated:
+        if not upstream.models:
+            raise ConfigError(
+                f"upstreams.{name}.models is missing; list the models whose lines go to its batch API, "
+                'as ["gpt-4o*"]'
+            )
         return
     fields = {field.name: field.default for field in msgspec.structs.fields(Upstream)}
     stray = next((key for key in _DELEGATED if getattr(upstream, key) != fields[key]), None)

@@ -31,6 +31,7 @@ def a_remote(name: str = "1", **fields) -> RemoteRecord:
         "batch_id": "batch_1",
         "shard": 0,
         "model": "m",
+        "sent_as": "theirs",
         "generation": 1,
         "content": f"batches/batch_1/rb_{name}",
         "fingerprint": "00",
@@ -127,13 +128,13 @@ def test_outcomes_count_once_and_stand_in_the_books_as_delegated(store, batch):
     found = store.batches.by_id("batch_1")
     assert (found.completed, found.total_tokens) == (1, 7)
     [bought] = store.remotes.purchases(["batch_1"])
-    assert (bought.upstream, bought.model, bought.lines, bought.total_tokens) == ("provider", "m", 1, 7)
+    assert (bought.upstream, bought.model, bought.lines, bought.total_tokens) == ("provider", "theirs", 1, 7)
 
 
 def test_outcomes_of_lines_that_the_remote_batch_does_not_hold_are_fenced(store, batch):
     epoch = a_driver(store)
     remote = intend(store, epoch)
-    store.remotes.close(epoch, remote, now=NOW, generation=1)
+    store.remotes.collected(epoch, remote, now=NOW, generation=1)
     with pytest.raises(Fenced, match="remote batch"):
         commit(store, epoch, remote, RangeNews(shard=0, start=0))
     assert store.remotes.purchases(["batch_1"]) == []
@@ -146,10 +147,10 @@ def test_a_shard_is_done_when_its_remote_batch_has_all_answers(store, batch):
     assert [one.id for one in store.batches.sent()] == ["batch_1"]
 
 
-def test_what_is_left_of_a_closed_one_is_free_and_of_the_next_generation(store, batch):
+def test_what_is_left_of_a_collected_one_is_free_and_of_the_next_generation(store, batch):
     epoch = a_driver(store)
     remote = intend(store, epoch)
-    store.remotes.close(epoch, remote, now=NOW, generation=1)
+    store.remotes.collected(epoch, remote, now=NOW, generation=1)
     left, fresh = claim(store, epoch)
     assert (left.start, left.lines, left.generation, left.fresh) == (0, 6, 1, False)
     assert (fresh.start, fresh.generation) == (6, 0)
@@ -158,7 +159,7 @@ def test_what_is_left_of_a_closed_one_is_free_and_of_the_next_generation(store, 
 def test_a_range_that_is_cut_keeps_its_generation(store, batch):
     epoch = a_driver(store)
     remote = intend(store, epoch)
-    store.remotes.close(epoch, remote, now=NOW, generation=1)
+    store.remotes.collected(epoch, remote, now=NOW, generation=1)
     assert [(one.lines, one.generation) for one in claim(store, epoch, lines=2)] == [(2, 1)]
     assert [(one.lines, one.generation) for one in claim(store, epoch, lines=4)] == [(4, 1)]
 
@@ -168,7 +169,7 @@ def test_a_batch_is_not_settled_while_a_remote_batch_holds_its_lines(store, batc
     remote = intend(store, epoch)
     store.batches.move("batch_1", Event.CANCEL_ASKED, now=NOW)
     assert store.batches.settled(epoch) == []
-    store.remotes.close(epoch, remote, now=NOW, generation=1)
+    store.remotes.collected(epoch, remote, now=NOW, generation=1)
     assert [one.id for one in store.batches.settled(epoch)] == ["batch_1"]
 
 
@@ -200,7 +201,7 @@ def test_a_batch_shows_what_it_has_at_providers(store, batch):
     [found] = store.remotes.sums(["batch_1", "batch_2"]).values()
     assert (found.batches, found.lines, found.completed, found.failed) == (1, 6, 2, 1)
     assert store.remotes.waiting(["batch_1"]) == {"batch_1": "slow"}
-    store.remotes.close(epoch, remote, now=NOW, generation=1)
+    store.remotes.collected(epoch, remote, now=NOW, generation=1)
     assert store.remotes.sums(["batch_1"]) == {}
     assert store.remotes.waiting(["batch_1"]) == {}
 

@@ -67,6 +67,10 @@ class Quota:
             limit = max(int(limit * _GROWS), enqueued)
         return replace(self, limit=limit, refusals=0, not_before=0.0)
 
+    def held(self, *, now: float) -> Quota:
+        """After a refusal that is not about tokens, and that somebody has to do something about."""
+        return replace(self, not_before=now + _WAIT_S_MIN)
+
     def released(self) -> Quota:
         """After something of ours ended: there may be room at once."""
         return replace(self, not_before=0.0)
@@ -89,8 +93,7 @@ def portion(
     the model. Each gets the same share of the quota, and no group more than a quarter of it.
     """
     if now < quota.not_before:
-        why = "its quota of enqueued tokens was full"
-        return Portion(0, f"{why}; it is asked again in {_in_words(quota.not_before - now)}")
+        return Portion(0, f"it took no more; it is asked again in {_in_words(quota.not_before - now)}")
     if quota.limit is None:
         return Portion(None)
     there = sum(enqueued.values())

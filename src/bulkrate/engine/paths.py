@@ -26,6 +26,11 @@ def of_plan(batch_id: str, attempt: str, shard: int) -> str:
     return f"{of_batch(batch_id)}/{attempt}.{shard}.plan"
 
 
+def of_content(batch_id: str, remote: str) -> str:
+    """What a remote batch is created from."""
+    return f"{of_batch(batch_id)}/{remote}.content"
+
+
 def of_log(batch_id: str, epoch: int, stream: str) -> str:
     """A worker's own log for a batch: `output`, `errors` or `ledger`."""
     return f"{of_batch(batch_id)}/{epoch}.{stream}"

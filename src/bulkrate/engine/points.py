@@ -28,6 +28,16 @@ POINTS = {
     "finish.telling": "Some of the lines that never ran have been told of.",
     "finish.told": "Every line is accounted for; the files have not appeared.",
     "finish.closed": "The batch has ended; nobody has been told.",
+    "delegate.written": "A group's content is durable; no record names it.",
+    "delegate.intended": "The intent of a remote batch is recorded; the provider has heard nothing.",
+    "delegate.uploaded": "The provider has the content; that is not recorded.",
+    "delegate.asked": "It is recorded that a remote batch may be created; it is not.",
+    "delegate.created": "The remote batch exists; that is not recorded.",
+    "delegate.ended": "The remote batch has ended; nothing of it is read.",
+    "delegate.collecting": "Some of its results count.",
+    "delegate.counted": "All of its results count; it is not recorded as collected.",
+    "delegate.collected": "It is collected; its files are still at the provider.",
+    "delegate.removed": "Its files are removed; that is not recorded.",
 }
 
 _VARIABLE = "BULKRATE_DIE_AT"

@@ -21,12 +21,16 @@ _names = msgspec.json.Decoder(list[str])
 
 @dataclass(frozen=True, slots=True)
 class KnownUpstream:
-    """An upstream. `told` is False while no sender has said a word about it."""
+    """An upstream. `told` is False while no sender has said a word about it.
+
+    A `delegated` one answers groups of lines, hours later.
+    """
 
     name: str
     catalogue: Catalogue
     paused: str | None
     told: bool
+    delegated: bool = False
 
 
 def known_upstreams(context: Context) -> list[KnownUpstream]:
@@ -39,7 +43,8 @@ def known_upstreams(context: Context) -> list[KnownUpstream]:
         if models is None and note is not None and note.models is not None:
             models = _names.decode(note.models)
         catalogue = Catalogue(None if models is None else tuple(models), upstream.aliases)
-        found.append(KnownUpstream(name, catalogue, note.paused if note else None, note is not None))
+        paused = note.paused if note else None
+        found.append(KnownUpstream(name, catalogue, paused, note is not None, upstream.delegated))
     return found
 
 

@@ -228,7 +228,8 @@ class RemoteRecord(Record):
     """A group of lines at a provider's batch API.
 
     Each time is that of a fact, and null until it is one. `upload_asked_at` and `create_asked_at` are written
-    before the call, `file_id` and `remote_id` when its answer is here. `told` is what the provider said last.
+    before the call, `file_id` and `remote_id` when its answer is here. `state` and the counts are what the
+    provider said last.
     """
 
     seq: int = 0
@@ -237,6 +238,7 @@ class RemoteRecord(Record):
     batch_id: str
     shard: int
     model: str
+    sent_as: str
     generation: int
     content: str
     fingerprint: str
@@ -250,13 +252,11 @@ class RemoteRecord(Record):
     remote_id: str | None = None
     created_at: float | None = None
     state: str | None = None
-    told: bytes | None = None
     completed: int = 0
     failed: int = 0
     look_at: float = 0.0
     cancel_asked_at: float | None = None
     collected_at: float | None = None
-    closed_at: float | None = None
     removed_at: float | None = None
     waiting: str | None = None
 
@@ -278,7 +278,7 @@ class RemoteSum:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Purchase(Record):
-    """What of a batch was answered by a provider's batch API."""
+    """What of a batch was answered by a provider's batch API; `model` is the provider's name for it."""
 
     batch_id: str
     upstream: str

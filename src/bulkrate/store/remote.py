@@ -3,7 +3,7 @@
 The rules:
 
 - An intent is a row, committed before anything is uploaded or created; the row then holds its lines, whoever
-  dies, until it is closed.
+  dies, until it is collected.
 - Each fact is written before the next step. None is ever taken back but the two that say that a call may have
   been heard, once it is known that it was not.
 - Only the living worker that drives an upstream writes about its remote batches; anyone else is `Fenced`.
@@ -65,21 +65,21 @@ class RemoteStore:
             connection.execute(update(remotes).where(remotes.c.seq == remote.seq).values(**facts))
         return replace(remote, **facts)
 
-    def close(self, epoch: int, remote: RemoteRecord, *, now: float, generation: int) -> RemoteRecord:
-        """The row holds no line any more: what is left of its ranges is free, and of this generation.
+    def collected(self, epoch: int, remote: RemoteRecord, *, now: float, generation: int) -> RemoteRecord:
+        """All that can be read of it counts: what is left of its ranges is free, and of this generation.
 
         Raises `Fenced`.
         """
         with self._db.write() as connection:
             _must_drive(connection, epoch, remote.upstream)
             _close(connection, remote, now=now, generation=generation)
-        return replace(remote, closed_at=now)
+        return replace(remote, collected_at=now, waiting=None)
 
     def abandon(self, remote: RemoteRecord, *, now: float, why: str) -> None:
         """Give up a remote batch whose upstream nobody drives any more, as it is no longer configured."""
         with self._db.write() as connection:
             _close(connection, remote, now=now, generation=remote.generation)
-            given_up = {"collected_at": now, "removed_at": now, "waiting": why}
+            given_up = {"removed_at": now, "waiting": why}
             connection.execute(update(remotes).where(remotes.c.seq == remote.seq).values(**given_up))
 
     def hasten(self, remote_id: str, upstream: str) -> bool:
@@ -135,6 +135,14 @@ class RemoteStore:
         with self._db.read() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def hastened(self, upstream: str) -> set[int]:
+        """The remote batches, by `seq`, of which the provider has news (see `hasten`)."""
+        query = select(remotes.c.seq).where(
+            remotes.c.upstream == upstream, remotes.c.remote_id.is_not(None), remotes.c.look_at == 0
+        )
+        with self._db.read() as connection:
+            return set(connection.execute(query.where(remotes.c.collected_at.is_(None))).scalars())
+
     def known_ids(self, upstream: str) -> set[str]:
         """The provider's ids of all batches that are known to be ours."""
         query = select(remotes.c.remote_id).where(
@@ -156,7 +164,7 @@ class RemoteStore:
                 func.sum(remotes.c.failed),
             )
             .where(remotes.c.batch_id.in_(batch_ids), remotes.c.remote_id.is_not(None))
-            .where(remotes.c.closed_at.is_(None))
+            .where(remotes.c.collected_at.is_(None))
             .group_by(remotes.c.batch_id)
         )
         with self._db.read() as connection:
@@ -171,7 +179,7 @@ class RemoteStore:
         """Why remote batches of these batches do not move, those that say so; one reason each."""
         query = (
             select(remotes.c.batch_id, func.max(remotes.c.waiting))
-            .where(remotes.c.batch_id.in_(batch_ids), remotes.c.closed_at.is_(None))
+            .where(remotes.c.batch_id.in_(batch_ids), remotes.c.collected_at.is_(None))
             .where(remotes.c.waiting.is_not(None))
             .group_by(remotes.c.batch_id)
         )
@@ -216,5 +224,5 @@ def _take(connection: Connection, whole: Any, lines: int, *, holder: int) -> Non
 def _close(connection: Connection, remote: RemoteRecord, *, now: float, generation: int) -> None:
     theirs = ranges.c.epoch == remote.holder
     connection.execute(update(ranges).where(theirs).values(epoch=None, generation=generation))
-    closed = {"closed_at": now, "waiting": None}
+    closed = {"collected_at": now, "waiting": None}
     connection.execute(update(remotes).where(remotes.c.seq == remote.seq).values(**closed))

@@ -195,7 +195,9 @@ remotes = Table(
     Column("upstream", String, nullable=False),
     Column("batch_id", String, nullable=False, index=True),
     Column("shard", Integer, nullable=False),
+    # The model as the lines name it, and as the provider does.
     Column("model", Text, nullable=False),
+    Column("sent_as", Text, nullable=False),
     Column("generation", Integer, nullable=False),
     # The content, where it lies until it is collected, and what it amounts to.
     Column("content", String, nullable=False),
@@ -210,16 +212,14 @@ remotes = Table(
     Column("create_asked_at", Float),
     Column("remote_id", String),
     Column("created_at", Float),
-    # What the provider said last: its state in our words, and the whole of it.
+    # What the provider said last: its state in our words, and its counts.
     Column("state", String),
-    Column("told", LargeBinary),
     Column("completed", BigInteger, nullable=False, default=0),
     Column("failed", BigInteger, nullable=False, default=0),
     Column("look_at", Float, nullable=False, default=0.0),
     Column("cancel_asked_at", Float),
-    # Everything that can be read of it counts; no range is held by it any more; nothing is left there.
+    # Everything that can be read of it counts, and it holds no range any more; nothing is left there.
     Column("collected_at", Float),
-    Column("closed_at", Float),
     Column("removed_at", Float),
     # Why it does not move.
     Column("waiting", Text),

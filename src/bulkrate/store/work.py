@@ -440,7 +440,7 @@ def _buy(connection: Connection, commit: BatchCommit, remote: RemoteRecord) -> N
     """Write down what was answered by a provider's batch API."""
     if not commit.completed:
         return
-    key = {"batch_id": commit.batch_id, "upstream": remote.upstream, "model": remote.model}
+    key = {"batch_id": commit.batch_id, "upstream": remote.upstream, "model": remote.sent_as}
     bought = {"lines": commit.completed, **msgspec.structs.asdict(commit.usage)}
     this = and_(*(purchases.c[name] == value for name, value in key.items()))
     more = {name: purchases.c[name] + value for name, value in bought.items()}

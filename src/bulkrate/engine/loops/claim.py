@@ -21,6 +21,7 @@ from bulkrate.engine.log import BatchLog, FinishedLines
 from bulkrate.engine.loops.load import ShardLoad
 from bulkrate.engine.loops.shards import ActiveBatch, ActiveShard
 from bulkrate.engine.points import reach
+from bulkrate.engine.routes import Routes
 from bulkrate.engine.upstreams import KnownUpstream, known_upstreams
 from bulkrate.errors import BlobError
 from bulkrate.store.records import BatchCommit, LogEnds, Offer, Range, Want
@@ -61,6 +62,7 @@ class Claims:
         self._unsafe = unsafe
         self._unsure = False
         self._known: list[KnownUpstream] = []
+        self._routes = Routes(context.settings, clock=context.clock)
         self._out_since: dict[str, float] = {}
         self._unreadable: set[tuple[str, int]] = set()
         self._low = asyncio.Event()
@@ -88,6 +90,7 @@ class Claims:
     async def look_around(self) -> None:
         """Look what the other workers' upstreams do, and leave to them what they can do better."""
         self._known = await self._context.ask(known_upstreams, self._context)
+        self._routes.update(self._known)
         self._give_up_what_others_can_do()
 
     async def look(self) -> None:
@@ -100,7 +103,7 @@ class Claims:
             active = batch.shards.get(shard.shard) if batch is not None else None
             if active is not None:
                 active.more = True
-            elif room > 0 and self._may_send(offer.expires_at):
+            elif room > 0 and self._may_send(offer.expires_at) and not self._routes.is_delegated(offer):
                 room -= 1
                 await self._begin(offer)
         self.wake()
@@ -300,7 +303,11 @@ class Claims:
         out = {d.name for d in self._dispatcher.drivers if d.health.state is State.OUT}
         self._out_since = {name: self._out_since.get(name, now) for name in out}
         here = self._dispatcher.catalogues()
-        others = [u.catalogue for u in self._known if u.name not in here and u.told and u.paused is None]
+        others = [
+            u.catalogue
+            for u in self._known
+            if u.name not in here and u.told and u.paused is None and not u.delegated
+        ]
         for active in self.shards():
             serving = self._dispatcher.serving(active.load.model)
             if any(driver.name not in out for driver in serving):

@@ -28,6 +28,7 @@ class Sweeper:
         """Do what is due; whether a batch was moved or lines were freed by it."""
         moved = await self._close_windows()
         moved |= await self._bury_the_late()
+        moved |= await self._abandon_strangers()
         await self._end_uploads()
         await self._purge()
         await self._context.ask(self._context.store.work.close_old_extents, now=self._context.clock())
@@ -53,6 +54,28 @@ class Sweeper:
         for epoch in dead:
             log_event(logging.WARNING, "worker_buried", epoch=epoch)
         return bool(dead)
+
+    async def _abandon_strangers(self) -> bool:
+        """Batches that shall end must not wait for providers that are not configured any more."""
+        context = self._context
+        moved = False
+        delegated = context.settings.delegated
+        for remote in await context.ask(context.store.remotes.of_strangers, delegated):
+            batch = await context.ask(context.store.batches.by_id, remote.batch_id)
+            if batch is None or not batch.state.sending:
+                why = f"the upstream {remote.upstream} is not configured any more"
+                await context.ask(context.store.remotes.abandon, remote, now=context.clock(), why=why)
+                log_event(
+                    logging.ERROR,
+                    "remote_abandoned",
+                    upstream=remote.upstream,
+                    batch=remote.batch_id,
+                    remote=remote.id,
+                    remote_id=remote.remote_id,
+                    reason=why,
+                )
+                moved = True
+        return moved
 
     async def _end_uploads(self) -> None:
         context = self._context

@@ -1,4 +1,4 @@
-"""The processes beside the one that serves HTTP: one clerk, and senders.
+"""The processes beside the one that serves HTTP: one clerk, senders, and one for delegated upstreams.
 
     python -m bulkrate.engine.processes.process ROLE FD,FD,…
 
@@ -26,8 +26,9 @@ from bulkrate.config import Settings
 from bulkrate.engine.bell import Bells, Waiter
 from bulkrate.engine.board import Board
 from bulkrate.engine.context import Context, close_context, open_context
+from bulkrate.engine.delegate.worker import Delegate
 from bulkrate.engine.loops import clerk, send
-from bulkrate.engine.roles import CLERK, roles_of, sender_number
+from bulkrate.engine.roles import CLERK, DELEGATE, roles_of, sender_number
 from bulkrate.errors import Fenced
 from bulkrate.telemetry import log_event, log_to_stderr, traces
 
@@ -64,9 +65,11 @@ async def _run(role: str, context: Context) -> None:
     timing = context.settings.timing
     context.board.say(role, None)
     epoch = context.store.work.enlist(role, now=context.clock(), lease_s=timing.lease_s)
-    worker: clerk.Clerk | send.Sender
+    worker: clerk.Clerk | send.Sender | Delegate
     if role == CLERK:
         bell, worker = context.bells.clerk, clerk.Clerk(context, epoch)
+    elif role == DELEGATE:
+        bell, worker = context.bells.senders[-1], Delegate(context, epoch)
     else:
         bell, worker = context.bells.senders[sender_number(role)], send.Sender(context, epoch, role)
     waiter = Waiter(bell)

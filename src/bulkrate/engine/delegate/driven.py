@@ -1,0 +1,160 @@
+"""One delegated upstream in the hands of its worker: what every step of a group's way needs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from bulkrate.config import Upstream
+from bulkrate.core.delegation import Terms, Wish, pause_s, wish
+from bulkrate.core.lifecycle import Status
+from bulkrate.core.models import Catalogue
+from bulkrate.engine.context import Context
+from bulkrate.engine.delegate.http import RemoteHttp
+from bulkrate.engine.delegate.quota import Quotas
+from bulkrate.engine.log import LogWriter
+from bulkrate.engine.routes import Routes, terms_of, vendor_of
+from bulkrate.providers.batch.base import Remote, Shard, Vendor
+from bulkrate.store.records import BatchRecord, RemoteRecord
+from bulkrate.telemetry import log_event
+
+
+@dataclass
+class Tries:
+    """What was tried in vain for one remote batch, since it was last heard of. Not in the store: after a
+    restart everything has its chances again.
+    """
+
+    #: Looks since the last change; calls in a row that failed; result files that were not whole.
+    looks: int = 0
+    failures: int = 0
+    rereads: int = 0
+    #: Since when nobody wants it any more.
+    unwanted_since: float | None = None
+
+
+@dataclass
+class Driven:
+    """An upstream, its hands, and the remote batches that have something left to do."""
+
+    context: Context
+    epoch: int
+    name: str
+    upstream: Upstream
+    vendor: Vendor
+    http: RemoteHttp
+    terms: Terms
+    quotas: Quotas
+    routes: Routes
+    writer: LogWriter
+    catalogue: Catalogue
+    remotes: dict[int, RemoteRecord] = field(default_factory=dict)
+    tries: defaultdict[int, Tries] = field(default_factory=lambda: defaultdict(Tries))
+    #: Batches with lines for this upstream that have not been claimed, by model, and why they wait.
+    waiting: dict[str, set[str]] = field(default_factory=dict)
+    held_back: dict[str, str] = field(default_factory=dict)
+    #: Why nothing works here, in words for people.
+    paused: str | None = None
+    #: One at a time writes into a batch's log.
+    _logs: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    def log_lock(self, batch_id: str) -> asyncio.Lock:
+        """Held by whoever writes outcomes of a batch."""
+        return self._logs[batch_id]
+
+    async def note(self, remote: RemoteRecord, **facts: Any) -> RemoteRecord:
+        """Write down facts. Raises `Fenced`, `StoreError`."""
+        noted = await self.context.ask(self.context.store.remotes.note, self.epoch, remote, **facts)
+        self.remotes[remote.seq] = noted
+        return noted
+
+    async def batch(self, remote: RemoteRecord) -> BatchRecord:
+        """The batch that a remote batch is for."""
+        batch = await self.context.ask(self.context.store.batches.by_id, remote.batch_id)
+        assert batch is not None  # noqa: S101  # batches are never removed
+        return batch
+
+    def wish(self, remote: RemoteRecord, batch: BatchRecord) -> Wish:
+        """What is wanted of a remote batch now."""
+        return wish(
+            Status(batch.status),
+            self.terms,
+            served_online=self.routes.served_online(remote.model),
+            now=self.context.clock(),
+            expires_at=batch.expires_at,
+        )
+
+    def shard(self, remote: RemoteRecord, batch: BatchRecord) -> Shard:
+        """A remote batch as its provider sees it."""
+        return Shard(
+            id=remote.id,
+            fingerprint=remote.fingerprint,
+            endpoint=batch.endpoint,
+            model=remote.sent_as,
+            lines=remote.lines,
+            size=remote.size,
+            window=self.upstream.window or self.quotas.limits(remote.sent_as).windows[0],
+        )
+
+    def name_of(self, model: str) -> str:
+        """What the provider calls a model."""
+        return self.catalogue.name_for(model) or model
+
+    def next_look(self, looks: int) -> float:
+        """When to look again, after so many looks: Unix seconds."""
+        pause = pause_s(looks, first_s=self.upstream.poll_s, jitter=random.random())  # noqa: S311
+        return self.context.clock() + pause
+
+    def say(self, level: int, event: str, remote: RemoteRecord, **more: Any) -> None:
+        """Report an event of a remote batch."""
+        log_event(
+            level,
+            event,
+            upstream=self.name,
+            batch=remote.batch_id,
+            remote=remote.id,
+            remote_id=remote.remote_id,
+            **more,
+        )
+
+    def pause(self, reason: str | None) -> None:
+        """Say why nothing works here, or that it does again."""
+        if (reason is None) != (self.paused is None):
+            if reason is None:
+                log_event(logging.WARNING, "upstream_back", upstream=self.name)
+            else:
+                log_event(logging.WARNING, "upstream_out", upstream=self.name, reason=reason)
+        self.paused = reason
+
+
+def facts_of(remote: Remote) -> dict[str, Any]:
+    """What a provider said of a remote batch, as facts to be written down."""
+    return {
+        "remote_id": remote.id,
+        "state": remote.state.value,
+        "completed": remote.counts.completed,
+        "failed": remote.counts.failed,
+    }
+
+
+def driven(context: Context, epoch: int, name: str, *, routes: Routes, writer: LogWriter) -> Driven:
+    """Begin to drive a delegated upstream."""
+    upstream = context.settings.upstreams[name]
+    vendor = vendor_of(upstream)
+    return Driven(
+        context=context,
+        epoch=epoch,
+        name=name,
+        upstream=upstream,
+        vendor=vendor,
+        http=RemoteHttp(upstream, vendor),
+        terms=terms_of(upstream),
+        quotas=Quotas(upstream, vendor),
+        routes=routes,
+        writer=writer,
+        catalogue=Catalogue(tuple(upstream.models or ()), upstream.aliases),
+    )

@@ -1,0 +1,124 @@
+"""**submit**: the content of an intent goes up, and the remote batch is created.
+
+That a call may be heard is written down before it is made. The create call is the one that buys.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from bulkrate.core.delegation import Wish
+from bulkrate.engine.delegate.driven import Driven, facts_of
+from bulkrate.engine.delegate.find import Doubt, find
+from bulkrate.engine.points import reach
+from bulkrate.providers.batch.base import RemoteFile, RemoteRefused, Shard, Why
+from bulkrate.store.records import BatchRecord, RemoteRecord
+
+
+class NotSubmitted(Exception):
+    """Nothing was bought and nothing will be: the row is to be given up.
+
+    `refused` says why, when the provider did not want it.
+    """
+
+    def __init__(self, refused: RemoteRefused | None = None) -> None:
+        super().__init__()
+        self.refused = refused
+
+
+async def submit(driven: Driven, remote: RemoteRecord, batch: BatchRecord) -> RemoteRecord:
+    """A step on the way to a remote batch that is known to exist.
+
+    Raises `RemoteRefused` for what may work later, `NotSubmitted`.
+    """
+    shard = driven.shard(remote, batch)
+    if remote.create_asked_at is not None:
+        found = await find(driven, remote, shard)
+        if found is Doubt.OPEN:
+            waiting = f"{driven.name}: whether a batch was created there is not known; it is looked for"
+            return await driven.note(remote, waiting=waiting, look_at=driven.next_look(0))
+        if not isinstance(found, Doubt):
+            return await driven.note(
+                remote, **facts_of(found), created_at=driven.context.clock(), waiting=None
+            )
+        remote = await driven.note(remote, create_asked_at=None, waiting=None)
+    if driven.wish(remote, batch) is Wish.STOP:
+        raise NotSubmitted
+    file = await _uploaded(driven, remote, shard)
+    if file is not None and file.id != remote.file_id:
+        remote = await driven.note(remote, file_id=file.id)
+    if file is not None and not file.ready:
+        return await driven.note(remote, look_at=driven.next_look(0))
+    now = driven.context.clock()
+    wait_s = driven.quotas.wait_s(remote.sent_as, now=now)
+    if wait_s > 0:
+        waiting = f"{driven.name}: its quota of enqueued tokens was full"
+        return await driven.note(remote, waiting=waiting, look_at=now + wait_s)
+    return await _create(driven, remote, shard)
+
+
+async def _uploaded(driven: Driven, remote: RemoteRecord, shard: Shard) -> RemoteFile | None:
+    """The content, at the provider; None where it goes along with the create call."""
+    vendor, http = driven.vendor, driven.http
+    upload = vendor.upload(shard)
+    if upload is None:
+        return None
+    if remote.file_id is not None:
+        return await http.do(vendor.look_file(remote.file_id))
+    if remote.upload_asked_at is not None:
+        look = vendor.find_file(shard)
+        found = await http.do(look) if look is not None else None
+        if found is not None:
+            return found
+    else:
+        await driven.note(remote, upload_asked_at=driven.context.clock())
+    content = driven.context.blobs.open(remote.content)
+    try:
+        file = await http.do(upload, content)
+    finally:
+        content.close()
+    reach("delegate.uploaded")
+    return file
+
+
+async def _create(driven: Driven, remote: RemoteRecord, shard: Shard) -> RemoteRecord:
+    create = driven.vendor.create(shard, remote.file_id)
+    remote = await driven.note(remote, create_asked_at=driven.context.clock(), waiting=None)
+    reach("delegate.asked")
+    content = driven.context.blobs.open(remote.content)
+    try:
+        created = await driven.http.do(create, content)
+    except RemoteRefused as refused:
+        await _was_refused(driven, remote, refused)
+        raise
+    finally:
+        content.close()
+    reach("delegate.created")
+    driven.quotas.heard(remote, created.state, remotes=driven.remotes.values())
+    now = driven.context.clock()
+    remote = await driven.note(remote, **facts_of(created), created_at=now, look_at=driven.next_look(0))
+    driven.say(logging.INFO, "remote_created", remote, lines=remote.lines, generation=remote.generation)
+    return remote
+
+
+async def _was_refused(driven: Driven, remote: RemoteRecord, refused: RemoteRefused) -> None:
+    """Write down that nothing was created, where that is certain. Raises `NotSubmitted` for what cannot be
+    created ever.
+    """
+    refusal = refused.refusal
+    if refusal.why.unsure:
+        return
+    remote = await driven.note(remote, create_asked_at=None)
+    if refusal.why is Why.GONE:  # the file, not the batch: it is to be sent up again
+        await driven.note(remote, file_id=None, upload_asked_at=None)
+    elif refusal.why is Why.QUOTA:
+        now = driven.context.clock()
+        if driven.quotas.refused(remote, refusal, remotes=driven.remotes.values(), now=now):
+            raise NotSubmitted from refused
+    elif refusal.why is Why.TOO_LARGE and remote.lines > 1:
+        driven.quotas.too_large(remote)
+        raise NotSubmitted from refused
+    elif refusal.why in {Why.MODEL, Why.INVALID, Why.CONFLICT, Why.TOO_LARGE}:
+        told = replace(refusal, status=refusal.status or 400)
+        raise NotSubmitted(RemoteRefused(told)) from refused

@@ -77,11 +77,9 @@ def _named(asking: Asking, what: str | None, options: JobOptions) -> tuple[Askin
 
 def desk_for(data: str | None, config_file: Path | None) -> Desk:
     """The jobs of the folder that flags and configuration name."""
-    from bulkrate import config
     from bulkrate.toolkit.jobs.desk import Desk
 
-    settings = config.load(file=config_file, environ=os.environ, flags={"home": data})
-    return Desk(Path(settings.home), os.environ)
+    return Desk.at(data, os.environ, file=config_file)
 
 
 def finish(

@@ -5,12 +5,15 @@ The command line and the Python functions both stand on this; neither moves a jo
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from bulkrate import config
 from bulkrate.errors import (
     BulkrateError,
     ConfigError,
@@ -64,6 +67,14 @@ class Desk:
         self.home = home
         self._environ = environ
 
+    @classmethod
+    def at(
+        cls, data: str | os.PathLike[str] | None, environ: Mapping[str, str], *, file: Path | None = None
+    ) -> Desk:
+        """The jobs of the folder `data`, or of the one that the configuration names. Raises `ConfigError`."""
+        flags = {} if data is None else {"home": os.fspath(data)}
+        return cls(Path(config.load(file=file, environ=environ, flags=flags).home), environ)
+
     def begin(
         self, spec: JobSpec, source: Source | None = None, *, fresh: bool = False
     ) -> tuple[JobFolder, bool]:
@@ -114,12 +125,16 @@ class Desk:
             runner = Runner(folder, self.home, recipe, observe=listener.progress, pause=listener.pause)
             if again:
                 runner.again()
+            fresh = runner.record.state is JobState.READING
             try:
                 self._prepare(runner, listener, source, max_cost)
                 if not only_prepare:
                     self._finish(runner, listener)
             except BulkrateError as error:
-                runner.fail(error)
+                if fresh and runner.record.state is JobState.READING:
+                    self._clear(folder)  # it never came to be
+                else:
+                    runner.fail(error)
                 raise
             return runner.record
 
@@ -136,7 +151,7 @@ class Desk:
             runner = self.runner(folder)
             if runner.record.state is JobState.READING:
                 runner.read(source or source_of(runner.record.spec))
-            forecast = money.forecast(runner, self._prices(runner.record.spec))
+            forecast = money.forecast(runner, self.prices(runner.record.spec))
             first = next(runner.requests(1), None)
             return runner.shown(), forecast, first[2].decode() if first else "there is nothing to send"
 
@@ -150,7 +165,7 @@ class Desk:
             if record.rows is not None:
                 place = open_place(record.spec.place, self.home, self._environ, tell=listener.say)
                 try:
-                    runner.cancel(place, self._prices(record.spec))
+                    runner.cancel(place, self.prices(record.spec))
                 finally:
                     place.close()
                 runner.write(sink_of(record.spec))
@@ -194,9 +209,10 @@ class Desk:
         """Delete a job with its rows and answers. Raises `JobError` while it is being moved on."""
         with folder.driven():
             forget(self.home, folder.id)
-            for path in sorted(folder.path.rglob("*"), reverse=True):
-                path.rmdir() if path.is_dir() else path.unlink()
-        folder.path.rmdir()
+            self._clear(folder)
+
+    def _clear(self, folder: JobFolder) -> None:
+        shutil.rmtree(folder.path)
 
     def runner(self, folder: JobFolder) -> Runner:
         """The job as it is, to be looked at: its result, its answers."""
@@ -223,10 +239,10 @@ class Desk:
         if record.state in {JobState.READY, JobState.RUNNING}:
             place = self._open(record, listener)
             try:
-                runner.run(place, self._prices(spec))
+                runner.run(place, self.prices(spec))
             finally:
                 place.close()
-        record.spent = msgspec.to_builtins(money.spent(record, self._prices(spec)))
+        record.spent = msgspec.to_builtins(money.spent(record, self.prices(spec)))
         listener.say("writing results")
         runner.write(sink_of(spec))
         runner.raise_alarm()
@@ -235,7 +251,7 @@ class Desk:
         """Everything that can be known to be wrong before money is spent; and whether it may be spent."""
         record = runner.record
         runner.check_sink(sink_of(record.spec))
-        forecast = money.forecast(runner, self._prices(record.spec))
+        forecast = money.forecast(runner, self.prices(record.spec))
         record.estimate = forecast.told()
         money.hold_to(forecast, max_cost)
         if forecast.costs and not listener.confirm(record, forecast):
@@ -245,7 +261,8 @@ class Desk:
     def _open(self, record: JobRecord, listener: Listener) -> Place:
         return open_place(record.spec.place, self.home, self._environ, tell=listener.say)
 
-    def _prices(self, spec: JobSpec) -> money.Prices:
+    def prices(self, spec: JobSpec) -> money.Prices:
+        """What answers cost where a job runs. Raises `ConfigError`."""
         return money.Prices(spec.place, self._environ)
 
     def _same(self, fingerprint: str, *, content_known: bool) -> JobFolder | None:

@@ -165,6 +165,11 @@ class Runner:
             told=self.told if told is None else told,
         )
 
+    def shape(self) -> Table:
+        """The shape of `result`."""
+        with self._answers(writable=False) as answers:
+            return self.table(answers)
+
     def result(self) -> Iterator[Row]:
         """The rows with what answers there are."""
         with self._rows() as rows, self._answers(writable=False) as answers:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -152,3 +153,30 @@ class RequestLines:
         if data is None:
             raise SourceError(f"{self.name}, line {number}: it is longer than {_LINE_BYTES_MAX:,} bytes")
         return data
+
+
+class GivenRequests:
+    """Request bodies that a program hands over, as a source like `RequestLines`."""
+
+    arrow = None
+    length = None
+    name = "requests"
+
+    def __init__(self, bodies: Iterable[Mapping[str, Any]], endpoint: str, model: str | None) -> None:
+        self.columns: tuple[Column, ...] | None = _COLUMNS
+        self._bodies = bodies
+        self._endpoint = endpoint
+        self._model = model
+
+    def mark(self) -> str | None:
+        """Nobody can tell whether a program hands over the same again."""
+        return None
+
+    def rows(self) -> Iterator[Row]:
+        """One row a body. Raises `SourceError` for one without a model."""
+        for number, body in enumerate(self._bodies):
+            model = body.get("model") or self._model
+            if not isinstance(model, str):
+                raise SourceError(f'request {number} names no "model"; put it into the body, or give model=…')
+            whole = msgspec.json.encode({**body, "model": model})
+            yield {"custom_id": str(number), "url": self._endpoint, "model": model, "body": whole}

@@ -214,6 +214,7 @@ _HOSTS = {
     "api.anthropic.com": "anthropic",
     "generativelanguage.googleapis.com": "gemini",
     "aiplatform.googleapis.com": "vertex_ai",
+    "-aiplatform.googleapis.com": "vertex_ai",  # regions: us-east5-aiplatform…
     "amazonaws.com": "bedrock",
     "api.mistral.ai": "mistral",
     "api.groq.com": "groq",
@@ -255,7 +256,8 @@ _DATED = re.compile(r"[-@](?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
 def provider_at(url: str) -> str | None:
     """litellm's name of the provider at this address, None for one we do not know."""
     host = _host(url)
-    return next((name for end, name in _HOSTS.items() if host == end or host.endswith("." + end)), None)
+    ends = ((end if end.startswith("-") else f".{end}", name) for end, name in _HOSTS.items())
+    return next((name for end, name in ends if f".{host}".endswith(end)), None)
 
 
 def is_private(url: str) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -79,7 +81,7 @@ def _tiktoken() -> Counter | None:
     names = [vocabulary.value for vocabulary in (Vocabulary.O200K, Vocabulary.CL100K)]
     if not folder or not all(_has_table(Path(folder), name) for name in names) or not find_spec("tiktoken"):
         return None
-    return Counter("counted by tiktoken", _in_pieces(import_module("tiktoken").get_encoding))
+    return Counter("counted by tiktoken", _in_pieces("tiktoken"))
 
 
 def _has_table(folder: Path, name: str) -> bool:
@@ -90,26 +92,34 @@ def _has_table(folder: Path, name: str) -> bool:
 def _bpe_openai() -> Counter | None:
     if not find_spec("bpe_openai"):
         return None
-    return Counter("counted by bpe-openai", _in_pieces(import_module("bpe_openai").get_encoding))
+    return Counter("counted by bpe-openai", _in_pieces("bpe_openai"))
 
 
-def _in_pieces(get_encoding: Callable[[str], Any]) -> dict[Vocabulary, Exact]:
-    """An exact counter for each vocabulary; its table is loaded when it is first needed."""
-    return {
-        vocabulary: _Exact(vocabulary.value, get_encoding)
-        for vocabulary in (Vocabulary.O200K, Vocabulary.CL100K)
-    }
+@contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """bpe-openai opens its tables in a way that Python 3.11 and 3.12 call old; that is no news to a user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+def _in_pieces(library: str) -> dict[Vocabulary, Exact]:
+    """An exact counter for each vocabulary of OpenAI's."""
+    return {known: _Exact(library, known.value) for known in (Vocabulary.O200K, Vocabulary.CL100K)}
 
 
 class _Exact:
-    def __init__(self, name: str, get_encoding: Callable[[str], Any]) -> None:
+    """A tokeniser, which takes half a second to load and is loaded when it is first asked."""
+
+    def __init__(self, library: str, name: str) -> None:
+        self._library = library
         self._name = name
-        self._get_encoding = get_encoding
         self._encode: Callable[[str], list[int]] | None = None
 
     def __call__(self, text: str) -> int:
         if self._encode is None:
-            self._encode = self._get_encoding(self._name).encode_ordinary
+            with _without_deprecations():
+                self._encode = import_module(self._library).get_encoding(self._name).encode_ordinary
         encode = self._encode
         # A cut through a word may add a token to fifty thousand characters.
         return sum(

@@ -105,9 +105,9 @@ def refreshed() -> PriceList | None:
 
 
 def newest() -> PriceList:
-    """The newer of both lists."""
+    """The newer of both lists; of the same day, the one that somebody asked for."""
     ours, theirs = shipped(), refreshed()
-    return theirs if theirs is not None and theirs.head.date > ours.head.date else ours
+    return theirs if theirs is not None and theirs.head.date >= ours.head.date else ours
 
 
 def cache_path() -> Path:

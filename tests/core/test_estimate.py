@@ -1,0 +1,284 @@
+"""What a job will cost, and what it did cost."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkrate.core.estimate import Bill, Estimator, Purchase, Sample, actual, usd_text
+from bulkrate.core.guess import Guess
+from bulkrate.core.pricelist import Entry, Head, PriceList, Rates
+from bulkrate.core.prices import Mark, price_of, read_overrides
+from bulkrate.core.tokens import Tokens
+from bulkrate.providers.usage import Usage
+
+M = 1_000_000
+LISTED = PriceList(
+    head=Head(source="a list", date="2026-11-21", licence="MIT", sha256="0"),
+    models={
+        "small": Entry(
+            mode="chat",
+            provider="openai",
+            output=1_000,
+            rates={"standard": Rates(M, 2 * M), "batch": Rates(M // 2, M), "flex": Rates(M // 4, M // 2)},
+        ),
+        "long": Entry(
+            mode="chat",
+            provider="openai",
+            rates={
+                "standard": Rates(M, 2 * M),
+                "standard>200000": Rates(2 * M, 4 * M),
+                "batch": Rates(M // 2, M),
+                "batch>200000": Rates(M, 2 * M),
+            },
+        ),
+        "derived": Entry(mode="chat", provider="openai", rates={"standard": Rates(M, M)}),
+        "nobatch": Entry(mode="chat", provider="together_ai", rates={"standard": Rates(M, M)}),
+    },
+)
+CLASSIC = read_overrides({"classic": {"input": 10, "output": 30, "batch_discount": 0.5}})
+
+
+def price(model):
+    return price_of(model, LISTED, overrides=CLASSIC)
+
+
+def tokens(took, gave, ceiling=None, basis="a guess", **more):
+    took, gave = (Guess(n, n, n) if isinstance(n, int) else Guess(*n) for n in (took, gave))
+    return Tokens(input=took, output=gave, output_max=ceiling, output_basis=basis, **more)
+
+
+def estimate(*lines, **more):
+    estimator = Estimator(price, **more)
+    for model, count in lines:
+        estimator.add(model, count)
+    return estimator.estimate()
+
+
+def test_the_classic_sum():
+    """A million tokens in and half a million out, at $0.01 and $0.03 per thousand."""
+    found = estimate(*[("classic", tokens(1000, 500, 500))] * 1000)
+    assert (found.input.likely, found.output.likely) == (M, M // 2)
+    assert found.standard.likely == found.standard.high == Decimal("25.00")
+    assert found.batch.likely == Decimal("12.50")
+    assert (found.saving_usd, found.saving_percent, found.saving_lines) == (Decimal("12.50"), 50, 1000)
+    assert found.standard.unknown_lines == 0
+    text = "\n".join(found.lines())
+    assert "$25.00, given" in text
+    assert "$12.50 (50 %)" in text
+
+
+def test_no_lines_cost_nothing_that_is_known():
+    found = estimate()
+    assert found.lines_total == 0
+    assert (found.standard.likely, found.saving_usd) == (None, None)
+    assert found.lines()[0] == "no lines"
+
+
+def test_mixed_models_add_up():
+    found = estimate(("small", tokens(M, 0, 0)), ("classic", tokens(M, 0, 0)), ("small", tokens(M, 0, 0)))
+    assert [(part.model, part.lines, part.standard.likely) for part in found.models] == [
+        ("classic", 1, Decimal("10.00")),
+        ("small", 2, Decimal("2.00")),
+    ]
+    assert found.standard.likely == Decimal("12.00")
+    assert found.batch.likely == Decimal("6.00")
+    # The total is as sure as its least sure part: the user's own price is no published one.
+    assert found.standard.mark is Mark.GIVEN
+
+
+def test_an_unknown_price_makes_the_sum_at_least():
+    found = estimate(("small", tokens(M, 0, 0)), ("smal", tokens(M, 0, 0)), ("smal", tokens(M, 0, 0)))
+    assert found.standard.likely == Decimal("1.00")
+    assert found.standard.high is None
+    assert found.standard.unknown_lines == 2
+    text = "\n".join(found.lines())
+    assert "at least $1.00" in text
+    assert "without 2 lines whose price is unknown" in text
+    assert "names like it: small" in text
+    assert "on 1 of the lines" in text
+
+
+def test_an_unknown_batch_price_is_told_beside_the_known_standard_price():
+    found = estimate(("nobatch", tokens(M, 0, 0)))
+    assert found.standard.likely == Decimal("1.00")
+    assert (found.batch.likely, found.batch.mark, found.saving_usd) == (None, Mark.UNKNOWN, None)
+    assert "batch     unknown: together_ai publishes no batch price for it" in "\n".join(found.lines())
+
+
+def test_a_derived_price_names_its_rule():
+    found = estimate(("derived", tokens(M, 0, 0)))
+    assert (found.batch.likely, found.batch.mark) == (Decimal("0.50"), Mark.DERIVED)
+    assert any("0.5 of the standard price" in line for line in found.lines())
+
+
+def test_bounds_come_from_the_counts_and_the_ceiling():
+    found = estimate(("small", tokens((90, 100, 120), (5, 20, 80), 300)))
+    assert found.input == msgspec.convert({"low": 90, "likely": 100, "high": 120}, type(found.input))
+    assert (found.output.low, found.output.likely, found.output.high) == (5, 20, 300)
+    micro = Decimal("0.000001")
+    assert found.standard.low == (90 + 2 * 5) * micro
+    assert found.standard.likely == (100 + 2 * 20) * micro
+    assert found.standard.high == (120 + 2 * 300) * micro
+
+
+def test_without_a_ceiling_the_models_own_counts():
+    assert estimate(("small", tokens(1, (1, 2, 8)))).output.high == 1_000
+
+
+def test_without_any_ceiling_there_is_no_bound():
+    found = estimate(("long", tokens(1, (1, 2, 8))))
+    assert (found.output.high, found.standard.high) == (None, None)
+    assert "set max_tokens" in "\n".join(found.how_sure)
+
+
+def test_each_line_is_priced_by_its_own_length():
+    found = estimate(("long", tokens(200_000, 0, 0)), ("long", tokens(200_001, 0, 0)))
+    assert found.standard.likely == Decimal("0.2") + Decimal("0.400002")
+    assert found.batch.likely == Decimal("0.1") + Decimal("0.200001")
+    near = estimate(("long", tokens((190_000, 200_000, 210_000), 0, 0)))
+    assert near.standard.high == Decimal("0.42")
+
+
+def test_a_line_in_another_tier_has_its_price():
+    found = estimate(("small", tokens(M, 0, 0, tier="flex")), ("small", tokens(M, 0, 0)))
+    assert [(part.tier, part.standard.likely) for part in found.models] == [
+        ("flex", Decimal("0.25")),
+        ("standard", Decimal("1.00")),
+    ]
+    assert found.batch.likely == Decimal("1.00")
+
+
+def test_a_tier_without_a_price_is_unknown():
+    assert estimate(("small", tokens(1, 0, 0, tier="priority"))).standard.unknown_lines == 1
+
+
+def test_parts_that_cannot_be_counted_make_it_at_least():
+    found = estimate(("small", tokens(M, 0, 0, uncounted=2)))
+    assert found.standard.unknown_lines == 1
+    assert "2 parts (audio, files, pictures to be made) are not counted" in found.how_sure
+
+
+def test_what_was_measured_takes_the_place_of_what_was_guessed():
+    sample = Sample.of([8, 12, 10, 10])
+    found = estimate(*[("small", tokens(0, (50, 200, 800), 1000))] * 100, samples={"small": sample})
+    assert found.output.likely == 1000
+    assert 800 < found.output.low < 1000
+    assert found.output.high == 100_000
+    assert "output is measured on 4 answers" in found.how_sure
+
+
+def test_a_sample_beyond_the_ceiling_is_cut_to_it():
+    found = estimate(("small", tokens(0, (1, 5, 5), 5)), samples={"small": Sample.of([100])})
+    assert found.output.likely == 5
+
+
+def test_a_sample_takes_an_answer():
+    with pytest.raises(ValueError, match="an answer or more"):
+        Sample.of([])
+
+
+def test_an_estimate_can_be_asked_for_and_added_to():
+    estimator = Estimator(price, samples={"small": Sample.of([10])})
+    estimator.add("small", tokens(1, 1, 100))
+    first = estimator.estimate()
+    estimator.add("small", tokens(1, 1, 100))
+    assert estimator.estimate().output.likely == 2 * first.output.likely == 20
+
+
+def test_an_estimate_is_plain_data():
+    told = msgspec.json.decode(msgspec.json.encode(estimate(("small", tokens(M, 0, 0)))))
+    assert told["standard"]["likely"] == "1.00"
+    assert told["models"][0]["model"] == "small"
+
+
+LINES = st.lists(
+    st.tuples(
+        st.sampled_from(["small", "long", "derived", "nobatch", "classic", "unheard of"]),
+        st.tuples(*[st.integers(0, 300_000)] * 3).map(sorted),
+        st.tuples(*[st.integers(0, 500)] * 3).map(sorted),
+    )
+)
+
+
+@given(LINES)
+def test_bounds_are_in_order_and_lines_add_up(lines):
+    found = estimate(*[(model, tokens(took, gave, gave[2])) for model, took, gave in lines])
+    assert found.lines_total == len(lines) == sum(part.lines for part in found.models)
+    for money in (found.standard, found.batch):
+        if money.likely is not None:
+            assert money.low <= money.likely <= (money.high if money.high is not None else money.likely)
+    unheard = sum(model == "unheard of" for model, took, gave in lines if took[1] or gave[1])
+    assert found.standard.unknown_lines == unheard
+    assert found.lines()
+
+
+@given(LINES)
+def test_the_order_of_lines_does_not_matter(lines):
+    forth = [(model, tokens(took, gave, gave[2])) for model, took, gave in lines]
+    assert estimate(*forth) == estimate(*reversed(forth))
+
+
+def bought(took, gave, tier="batch", model="small"):
+    return Purchase(model=model, usage=Usage(took, 0, gave, 0, took + gave), tier=tier)
+
+
+def test_a_line_that_was_answered_twice_was_bought_twice():
+    found = actual(price, [bought(M, 0), bought(M, 0), bought(M, 0)])
+    assert (found.purchases, found.usd, found.mark) == (3, Decimal("1.50"), Mark.PUBLISHED)
+    assert found.usage.input_tokens == 3 * M
+
+
+def test_an_answer_without_usage_is_not_free():
+    found = actual(price, [bought(M, 0), Purchase(model="small", usage=None)])
+    assert (found.usd, found.unknown_purchases) == (Decimal("0.50"), 1)
+    text = "\n".join(found.lines())
+    assert "at least $0.50" in text
+    assert "1 answer whose price is unknown" in text
+
+
+def test_nothing_known_is_not_nothing_paid():
+    found = actual(price, [Purchase(model="small", usage=None)])
+    assert (found.usd, found.mark) == (None, Mark.UNKNOWN)
+    assert "cost      unknown" in "\n".join(found.lines())
+
+
+def test_each_purchase_is_told_what_it_cost():
+    bill = Bill(price)
+    assert bill.add(bought(M, M)).usd == Decimal("1.50")
+    assert bill.add(bought(M, M, "standard")).usd == Decimal("3.00")
+    assert [(part.tier, part.usd) for part in bill.actual().models] == [
+        ("batch", Decimal("1.50")),
+        ("standard", Decimal("3.00")),
+    ]
+
+
+def test_the_actual_stands_beside_the_estimate():
+    expected = estimate(*[("small", tokens(1000, 100, 100))] * 1000)
+    found = actual(price, [bought(1100, 50)] * 1010)
+    table = found.lines(expected)
+    assert table[0].split() == ["estimate", "actual", "difference"]
+    assert table[1].split() == ["answers", "1,000", "1,010", "+1.0", "%"]
+    assert table[2].split() == ["input", "1,000,000", "1,111,000", "+11.1", "%"]
+    assert table[3].split() == ["output", "100,000", "50,500", "-49.5", "%"]
+    # Bought in batches, so held against the estimate for batches.
+    assert table[4].split() == ["cost", "$0.60", "$0.61", "+1.0", "%"]
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"),
+    [
+        ("0", "$0.00"),
+        ("12.5", "$12.50"),
+        ("1234567.895", "$1,234,567.90"),
+        ("0.01", "$0.01"),
+        ("0.00428", "$0.0043"),
+        ("0.000000012", "$0.000000012"),
+    ],
+)
+def test_dollars_are_told_to_the_cent_or_to_two_digits(usd, text):
+    assert usd_text(Decimal(usd)) == text

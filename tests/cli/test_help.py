@@ -18,6 +18,10 @@ COMMANDS = (
     ("keys", "create"),
     ("keys", "list"),
     ("keys", "revoke"),
+    ("prices",),
+    ("prices", "list"),
+    ("prices", "show"),
+    ("prices", "update"),
 )
 
 

@@ -42,16 +42,17 @@ def test_the_columns_a_template_uses(template: str, columns: set[str]) -> None:
         ("[{{ a | upper }}]", "[]"),
         ("[{{ a ~ b }}]", "[x]"),
         ("[{{ row.a }}]", "[]"),
+        ("[{{ row.a | upper }}{{ row['a'] | upper }}{{ c.a | upper }}]", "[]"),
         ("[{{ a | default('none given') }}]", "[none given]"),
         ("[{{ a | tojson }}]", "[null]"),
         ("[{% if a is none %}empty{% endif %}]", "[empty]"),
         ("[{% if a == none %}empty{% endif %}]", "[empty]"),
         ("[{{ a | truncate_words(3) }}]", "[]"),
-        ("[{{ row | tojson }}]", '[{"a":null,"b":"x"}]'),
+        ("[{{ row | tojson }}]", '[{"a":null,"b":"x","c":{"a":null}}]'),
     ],
 )
 def test_an_empty_cell_is_empty_text(template: str, text: str) -> None:
-    assert Prompt(template).render({"a": None, "b": "x"}) == text
+    assert Prompt(template).render({"a": None, "b": "x", "c": {"a": None}}) == text
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,13 @@ def test_an_empty_cell_is_empty_text(template: str, text: str) -> None:
 )
 def test_a_column_may_be_absent_when_the_template_asks_whether_it_is_there(template: str) -> None:
     assert Prompt(template).render({"b": 1}) == "-"
+
+
+def test_a_column_may_have_the_name_of_a_method() -> None:
+    row = {"items": "x", "title": None}
+    assert (
+        Prompt("{{ row.items }}{{ row.title }}{{ row.keys() | list }}").render(row) == "x['items', 'title']"
+    )
 
 
 def test_braces_in_a_cell_are_text() -> None:

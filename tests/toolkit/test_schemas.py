@@ -63,6 +63,7 @@ def test_a_schema_comes_from_a_file_a_module_a_model_and_types(
         },
         "required": ["name", "tags", "mood", "age"],
     }
+    assert list(schema_of({"not a word": int, "class": str})["properties"]) == ["not a word", "class"]
     assert schema_of(list[int]) == {"type": "array", "items": {"type": "integer"}}
 
 
@@ -78,6 +79,7 @@ def test_a_schema_comes_from_a_file_a_module_a_model_and_types(
         ({"type": "string", "pattern": "("}, "not valid JSON Schema"),
         ({"$ref": "https://schemas.invalid/x.json"}, "not valid JSON Schema"),
         (object(), "there is no JSON schema"),
+        ({"a": object()}, "there is no JSON schema"),
     ],
 )
 def test_what_is_no_schema_is_refused(given: Any, message: str) -> None:

@@ -40,12 +40,25 @@ class _Empty(str):
         return str.__hash__(self)
 
 
-EMPTY = _Empty()
+_EMPTY = _Empty()
 
 
-def cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row as templates see it: an empty cell is `EMPTY`."""
-    return {name: EMPTY if cell is None else cell for name, cell in row.items()}
+class _Environment(ImmutableSandboxedEnvironment):
+    """`row.items` is the column of that name before it is a method; None in a row is an empty cell."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, dict) and attribute in obj:
+            return _seen(obj[attribute])
+        return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if isinstance(obj, dict) and isinstance(argument, str) and argument in obj:
+            return _seen(obj[argument])
+        return super().getitem(obj, argument)
+
+
+def _seen(cell: Any) -> Any:
+    return _EMPTY if cell is None else cell
 
 
 class Prompt:
@@ -78,7 +91,7 @@ class Prompt:
         """The text for `row`. Raises `RecipeError` when it lacks a column, or the template fails on it."""
         if not self.needs <= row.keys():
             raise lacks(f"the {self._what}", min(self.needs - row.keys()), row)
-        seen = {name: EMPTY if (cell := row[name]) is None else cell for name in self._named if name in row}
+        seen = {name: _seen(row[name]) for name in self._named if name in row}
         try:
             return self._template.render({**seen, "row": row, **names})
         except RecursionError:
@@ -166,7 +179,7 @@ def _json_lines(rows: Collection[object], characters: int = 60_000) -> str:
 
 
 def _default(value: object, instead: object = "", falsy: bool = False) -> object:
-    missing = isinstance(value, Undefined) or value is EMPTY or value is None
+    missing = isinstance(value, Undefined) or value is _EMPTY or value is None
     return instead if missing or (falsy and not value) else value
 
 
@@ -179,11 +192,11 @@ def _tojson(value: object, indent: int | None = None) -> str:
 
 
 def _beyond_json(value: object) -> str | None:
-    return None if value is EMPTY else str(value)
+    return None if value is _EMPTY else str(value)
 
 
 _json = msgspec.json.Encoder(enc_hook=_beyond_json, decimal_format="number")
-_environment = ImmutableSandboxedEnvironment(
+_environment = _Environment(
     undefined=StrictUndefined,
     autoescape=False,
     trim_blocks=True,
@@ -198,4 +211,4 @@ _environment.filters |= {
     "default": _default,
     "d": _default,
 }
-_environment.tests["none"] = lambda value: value is None or value is EMPTY
+_environment.tests["none"] = lambda value: value is None or value is _EMPTY

@@ -163,7 +163,9 @@ def _had(given: object) -> Schema:
         case str() | Path():
             return _named(str(given))
         case Mapping() if any(_is_type(part) for part in given.values()):
-            return _of_type(msgspec.defstruct("Answer", [(str(k), part) for k, part in given.items()]))
+            names = {f"field_{place}": str(name) for place, name in enumerate(given)}
+            fields = list(zip(names, given.values(), strict=True))
+            return _of_type(msgspec.defstruct("Answer", fields, rename=names))
         case Mapping():
             return _plain(given)
     if callable(model_schema := getattr(given, "model_json_schema", None)):

@@ -113,7 +113,7 @@ def endpoint_of(asked: str | None, known: Sequence[str]) -> str:
 def usable(params: dict[str, Any]) -> dict[str, Any]:
     """`params`, if they may stand in a body of ours. Raises `RecipeError` for those that may not."""
     for name in params.keys() & _OURS.keys():
-        if params[name] is not False:
+        if params[name] is not False or name not in ("stream", "background"):
             raise RecipeError(f"params: {name} cannot be set: {_OURS[name]}")
     try:
         msgspec.json.encode(json_text.whole(params))

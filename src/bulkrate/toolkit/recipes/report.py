@@ -12,7 +12,7 @@ import msgspec
 from bulkrate.errors import RecipeError
 from bulkrate.toolkit import json_text
 from bulkrate.toolkit.asking import Asking
-from bulkrate.toolkit.prompts import Prompt, cells, lacks
+from bulkrate.toolkit.prompts import Prompt, lacks
 from bulkrate.toolkit.recipes.base import Invalid, Reading, Recipe, Value
 from bulkrate.toolkit.recipes.said import Said
 from bulkrate.toolkit.recipes.written import WRITTEN, Written
@@ -70,9 +70,8 @@ class _Reader:
                 raise lacks("the template", min(missing), ("group", ROWS, "answer", *self._by))
 
     def seen(self, row: Row) -> Row:
-        """The group with `group` beside its columns; empty cells of its rows are empty text."""
-        group = {name: row.get(name) for name in self._by}
-        return {**row, "group": cells(group), ROWS: [cells(one) for one in row.get(ROWS) or ()]}
+        """The group with `group` beside its columns."""
+        return {**row, "group": {name: row.get(name) for name in self._by}}
 
     def read(self, found: Said, row: Row) -> Reading:
         answer: Any = found.text

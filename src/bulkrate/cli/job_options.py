@@ -38,6 +38,7 @@ class JobOptions(msgspec.Struct, kw_only=True):
     format: str | None = None
     to_table: str | None = None
     to_format: str | None = None
+    to_option: list[str] | None = None
     limit: int | None = None
     status: bool = True
     model: str | None = None
@@ -103,6 +104,12 @@ _OPTIONS: dict[str, OptionInfo] = {
         panel=_ROWS,
         metavar="csv|jsonl|…",
         help="What the output shall be, where its name does not say.",
+    ),
+    "to_option": _option(
+        "--to-option",
+        panel=_ROWS,
+        metavar="NAME=VALUE",
+        help="What else the output shall know: mode=append, overwrite=true, distance=l2.",
     ),
     "limit": _option("--limit", panel=_ROWS, min=1, help="Take only so many rows."),
     "status": _option(

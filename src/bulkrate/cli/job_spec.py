@@ -36,7 +36,7 @@ def spec_of(asking: Asking, what: str, options: JobOptions) -> JobSpec:
             what=options.output,
             table=options.to_table,
             format=options.to_format,
-            options={} if options.status else {"status": False},
+            options=_pairs("--to-option", options.to_option) | ({} if options.status else {"status": False}),
         ),
         place=asked_place(
             server=options.server,
@@ -121,15 +121,21 @@ def _params(options: JobOptions) -> dict[str, Any]:
         params["temperature"] = options.temperature
     if options.max_tokens is not None:
         params["max_tokens"] = options.max_tokens
-    for text in options.param or ():
+    return params | _pairs("--param", options.param)
+
+
+def _pairs(flag: str, given: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE pairs; a value is JSON or text."""
+    pairs: dict[str, Any] = {}
+    for text in given or ():
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise typer.BadParameter(f"--param {text!r} is not NAME=VALUE")
+            raise typer.BadParameter(f"{flag} {text!r} is not NAME=VALUE")
         try:
-            params[name] = msgspec.json.decode(value)
+            pairs[name] = msgspec.json.decode(value)
         except msgspec.DecodeError:
-            params[name] = value
-    return params
+            pairs[name] = value
+    return pairs
 
 
 def _rule(text: str) -> Rule:

@@ -32,6 +32,8 @@ from bulkrate.toolkit.jobs.spec import JobSpec
 from bulkrate.toolkit.place import Place, open_place, settle
 from bulkrate.toolkit.recipes import recipe_of
 from bulkrate.toolkit.recipes.base import Recipe
+from bulkrate.toolkit.recipes.grouping import Groups
+from bulkrate.toolkit.recipes.report_folder import ReportFolder
 from bulkrate.toolkit.recipes.requests import RequestLines, Requests
 from bulkrate.toolkit.sinks import open_sink
 from bulkrate.toolkit.sinks.base import Sink
@@ -85,7 +87,7 @@ class Desk:
         `RecipeError`.
         """
         recipe = recipe_for(spec)
-        source = source or source_of(spec)
+        source = source_of(spec, source)
         spec = msgspec.structs.replace(spec, place=settle(spec.place, self._environ))
         spec = self._with_model(spec, recipe)
         mark = source.mark()
@@ -142,7 +144,7 @@ class Desk:
         """Write the result of an ended job anew, from the answers that are kept. Sends nothing."""
         with folder.driven():
             runner = self.runner(folder)
-            runner.write(sink_of(runner.record.spec))
+            runner.write(sink_of(runner.record))
             return runner.record
 
     def preview(self, folder: JobFolder, source: Source | None = None) -> tuple[str, money.Forecast, str]:
@@ -150,7 +152,7 @@ class Desk:
         with folder.driven():
             runner = self.runner(folder)
             if runner.record.state is JobState.READING:
-                runner.read(source or source_of(runner.record.spec))
+                runner.read(source_of(runner.record.spec, source))
             forecast = money.forecast(runner, self.prices(runner.record.spec))
             first = next(runner.requests(1), None)
             return runner.shown(), forecast, first[2].decode() if first else "there is nothing to send"
@@ -168,7 +170,7 @@ class Desk:
                     runner.cancel(place, self.prices(record.spec))
                 finally:
                     place.close()
-                runner.write(sink_of(record.spec))
+                runner.write(sink_of(runner.record))
             else:
                 runner.record.state, runner.record.ended_at = JobState.CANCELLED, time.time()
                 folder.save(runner.record)
@@ -224,12 +226,8 @@ class Desk:
         record = runner.record
         spec = record.spec
         if record.state is JobState.READING:
-            if source is None and spec.source.what is None:
-                raise SourceError(
-                    f"job {record.id} stopped while its rows were handed over; hand them over again"
-                )
             listener.say("reading rows")
-            runner.read(source or source_of(spec))
+            runner.read(source_of(spec, source))
         if record.state is JobState.READY and not record.allowed:
             self._allow(runner, listener, max_cost or spec.max_cost)
 
@@ -244,15 +242,15 @@ class Desk:
                 place.close()
         record.spent = msgspec.to_builtins(money.spent(record, self.prices(spec)))
         listener.say("writing results")
-        runner.write(sink_of(spec))
+        runner.write(sink_of(record))
         runner.raise_alarm()
 
     def _allow(self, runner: Runner, listener: Listener, max_cost: str | None) -> None:
         """Everything that can be known to be wrong before money is spent; and whether it may be spent."""
         record = runner.record
-        runner.check_sink(sink_of(record.spec))
+        runner.check_sink(sink_of(record))
         forecast = money.forecast(runner, self.prices(record.spec))
-        record.estimate = forecast.told()
+        record.estimate = record.estimate or forecast.told()
         money.hold_to(forecast, max_cost)
         if forecast.costs and not listener.confirm(record, forecast):
             raise OverBudget(f"job {record.id} was not begun; go on with: bulkrate resume {record.id}")
@@ -301,20 +299,33 @@ def recipe_for(spec: JobSpec) -> Recipe:
     return recipe_of(spec.asking)
 
 
-def source_of(spec: JobSpec) -> Source:
-    """The source that a job names. Raises `SourceError`."""
+def source_of(spec: JobSpec, given: Source | None = None) -> Source:
+    """The source that a job names, or the one `given` by a program, in groups where the recipe wants these.
+
+    Raises `SourceError`.
+    """
     ask = spec.source
-    if ask.what is None:
-        raise SourceError("the rows were handed over by a program; they cannot be read again")
+    if given is None and ask.what is None:
+        raise SourceError(
+            "the rows were handed over by a program that stopped meanwhile; hand them over again"
+        )
     if spec.asking.recipe == "requests":
-        return RequestLines(Path(ask.what), limit=ask.limit)
-    return open_source(ask.what, query=ask.query, table=ask.table, limit=ask.limit, format=ask.format)
+        return given or RequestLines(Path(ask.what or ""), limit=ask.limit)
+    source = given or open_source(
+        ask.what, query=ask.query, table=ask.table, limit=ask.limit, format=ask.format
+    )
+    return Groups(source, spec.asking.group_by) if spec.asking.group_by else source
 
 
-def sink_of(spec: JobSpec) -> Sink | None:
+def sink_of(record: JobRecord) -> Sink | None:
     """The sink that a job names, if it names one. Raises `SinkError`."""
-    ask = spec.sink
+    ask, asking = record.spec.sink, record.spec.asking
     if ask.what is None:
         return None
     options = {name: value for name, value in ask.options.items() if name != "status"}
+    if asking.group_by:
+        if record.written:
+            options["overwrite"] = True
+        document = asking.answer or "report"
+        return ReportFolder(Path(ask.what), by=asking.group_by, document=document, **options)
     return open_sink(ask.what, table=ask.table, format=ask.format, **options)

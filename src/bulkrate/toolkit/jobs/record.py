@@ -107,6 +107,8 @@ class JobRecord(msgspec.Struct, kw_only=True):
     trouble: str | None = None
     #: Opened again for the rows without an answer; what was tried before no longer counts.
     renewed: bool = False
+    #: The result was written once: it is ours to be replaced.
+    written: bool = False
     #: The money was agreed to.
     allowed: bool = False
     #: Rows without an answer by the code of their failure, and the values of the column that is counted.

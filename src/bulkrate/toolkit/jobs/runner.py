@@ -142,7 +142,7 @@ class Runner:
         if sink is not None:
             with self._rows() as rows, self._answers(writable=False) as answers:
                 write(sink, self.table(answers), joined(self._recipe, rows, answers, told=self.told))
-            record.left_out = getattr(sink, "left_out", 0)
+            record.left_out, record.written = getattr(sink, "left_out", 0), True
         if record.state is JobState.WRITING:
             self._remember()
             record.state, record.ended_at = JobState.DONE, self._clock()

@@ -1,5 +1,11 @@
-"""Suites for whoever writes a backend of their own. A backend that passes its suite is one. Needs pytest."""
+"""For whoever writes or tries what stands around bulkrate: suites for backends, and doubles of providers.
 
-import pytest
+A backend that passes its suite is one. The suites need pytest, the doubles (`providers/`) do not.
+"""
 
-pytest.register_assert_rewrite("bulkrate.testing.blobs")
+from contextlib import suppress
+
+with suppress(ImportError):
+    import pytest
+
+    pytest.register_assert_rewrite("bulkrate.testing.blobs")

@@ -42,7 +42,8 @@ from bulkrate.providers.batch.replies import nonsense, post, quoted, read, secon
 
 T = TypeVar("T")
 
-_API = "/v1beta"
+#: All that is written about batches is about this version; newer SDKs say "v1".
+VERSION = "v1beta"
 #: As in `openai.py`: never reached in practice, and never taken for "there is none".
 PAGES_MAX = 1_000
 # How much of the fingerprint the display name has room for.
@@ -162,6 +163,7 @@ class GeminiBatch:
     endpoints: frozenset[str] = frozenset({"/v1/chat/completions", "/v1/embeddings"})
     url_default: str | None = "https://generativelanguage.googleapis.com"
     key_names: tuple[str, ...] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+    version: str = VERSION
     drop: frozenset[str] = frozenset()
 
     def base(self, url: str) -> str:
@@ -211,7 +213,7 @@ class GeminiBatch:
         """See `Vendor`. Two steps: an address is asked for, then the content is sent there."""
         about = {"file": {"name": _file_id(shard), "displayName": file_name(shard)}}
         begin = post(
-            f"/upload{_API}/files",
+            f"/upload/{self.version}/files",
             about,
             ("x-goog-upload-protocol", "resumable"),
             ("x-goog-upload-command", "start"),
@@ -237,12 +239,12 @@ class GeminiBatch:
     def look_file(self, file_id: str) -> Ask[RemoteFile]:
         """See `Vendor`."""
         return Ask(
-            Call(method="GET", path=f"{_API}/{_path(file_id)}"),
+            Call(method="GET", path=f"/{self.version}/{_path(file_id)}"),
             lambda reply: _remote_file(_read(reply, _File)),
         )
 
     def find_file(self, shard: Shard) -> Ask[RemoteFile | None]:
-        """See `Vendor`. A file that is not there is answered with 404, or as one that is not ours with 403."""
+        """See `Vendor`. A file that is not there is answered with 404, or with 403 as somebody else's."""
 
         def read_found(reply: Reply) -> RemoteFile | None:
             if reply.status in {403, 404}:
@@ -252,11 +254,11 @@ class GeminiBatch:
             file = _remote_file(_read(reply, _File))
             return file if file.size == shard.size else None
 
-        return Ask(Call(method="GET", path=f"{_API}/{_file_id(shard)}"), read_found)
+        return Ask(Call(method="GET", path=f"/{self.version}/{_file_id(shard)}"), read_found)
 
     def remove_file(self, file_id: str) -> Ask[None]:
         """See `Vendor`."""
-        return _removal(file_id)
+        return self._removal(file_id)
 
     # Batches
 
@@ -274,7 +276,7 @@ class GeminiBatch:
                 raise RemoteRefused(replace(told, why=_about_file(told) or why))
             return self._read_batch(reply)
 
-        return Ask(post(f"{_API}/models/{model}:{method}", {"batch": batch}), read_created)
+        return Ask(post(f"/{self.version}/models/{model}:{method}", {"batch": batch}), read_created)
 
     def find(self, shard: Shard, *, since: int, file_id: str | None = None) -> Ask[tuple[Found, ...]]:
         """See `Vendor`. The order of the list is not documented: `since` does not end it."""
@@ -283,12 +285,12 @@ class GeminiBatch:
 
     def look(self, remote_id: str) -> Ask[Remote]:
         """See `Vendor`."""
-        return Ask(Call(method="GET", path=f"{_API}/{_path(remote_id)}"), self._read_batch)
+        return Ask(Call(method="GET", path=f"/{self.version}/{_path(remote_id)}"), self._read_batch)
 
     def results(self, remote: Remote) -> tuple[Call, ...]:
         """See `Vendor`."""
         return tuple(
-            Call(method="GET", path=f"{_API}/{_path(ident)}:download?alt=media", expect=Expect.LINES)
+            Call(method="GET", path=f"/{self.version}/{_path(ident)}:download?alt=media", expect=Expect.LINES)
             for ident in remote.result_files
         )
 
@@ -305,15 +307,15 @@ class GeminiBatch:
             _successful(reply)
             return self.look(remote_id)
 
-        return Ask(Call(method="POST", path=f"{_API}/{_path(remote_id)}:cancel"), read_cancelled)
+        return Ask(Call(method="POST", path=f"/{self.version}/{_path(remote_id)}:cancel"), read_cancelled)
 
     def clean(self, remote: Remote) -> tuple[Ask[None], ...]:
         """See `Vendor`."""
         ids = (remote.input_file, *remote.result_files, remote.id)
-        return tuple(_removal(ident) for ident in ids if ident)
+        return tuple(self._removal(ident) for ident in ids if ident)
 
     def _find(self, shard: Shard, file_id: str | None, token: str, page: int) -> Ask[tuple[Found, ...]]:
-        path = f"{_API}/batches?pageSize=100" + (f"&pageToken={quoted(token)}" if token else "")
+        path = f"/{self.version}/batches?pageSize=100" + (f"&pageToken={quoted(token)}" if token else "")
 
         def read_page(reply: Reply) -> tuple[Found, ...] | Ask[tuple[Found, ...]]:
             found = _read(reply, _Page)
@@ -328,6 +330,15 @@ class GeminiBatch:
             return self._find(shard, file_id, found.next_page_token, page + 1)
 
         return Ask(Call(method="GET", path=path), read_page)
+
+    def _removal(self, name: str) -> Ask[None]:
+        def read_removed(reply: Reply) -> None:
+            if not 200 <= reply.status < 300:
+                told = _refusal(reply)
+                if told.why is not Why.GONE:
+                    raise RemoteRefused(told)
+
+        return Ask(Call(method="DELETE", path=f"/{self.version}/{_path(name)}"), read_removed)
 
     @staticmethod
     def _read_batch(reply: Reply) -> Remote:
@@ -352,16 +363,6 @@ def _ours(display_name: str) -> tuple[str | None, str | None]:
 def _path(name: str) -> str:
     """A resource's name, such as `files/abc`, as a part of a path."""
     return quote(name, safe="/")
-
-
-def _removal(name: str) -> Ask[None]:
-    def read_removed(reply: Reply) -> None:
-        if not 200 <= reply.status < 300:
-            told = _refusal(reply)
-            if told.why is not Why.GONE:
-                raise RemoteRefused(told)
-
-    return Ask(Call(method="DELETE", path=f"{_API}/{_path(name)}"), read_removed)
 
 
 def _remote_file(file: _File) -> RemoteFile:

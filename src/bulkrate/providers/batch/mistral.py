@@ -313,9 +313,11 @@ def _why(status: int, message: str) -> Why:
 
 
 def _told(error: Any) -> str:
-    """What an error says, which is a text or an object with a message in it."""
+    """What an error says: a text, an object with a message in it, or a list of what is wrong."""
     if isinstance(error, dict):
         error = error.get("message") or error.get("detail") or error.get("error")
+    if isinstance(error, list):
+        error = "; ".join(str(one.get("msg", "")) for one in error if isinstance(one, dict))
     return shown(error) if isinstance(error, str) else ""
 
 

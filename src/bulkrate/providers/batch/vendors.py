@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from bulkrate.errors import ConfigError
 from bulkrate.providers.batch.anthropic import MAX_TOKENS, VERSION, AnthropicBatch
 from bulkrate.providers.batch.base import Vendor
+from bulkrate.providers.batch.gemini import VERSION as GEMINI_VERSION
 from bulkrate.providers.batch.gemini import GeminiBatch
 from bulkrate.providers.batch.mistral import MistralBatch
 from bulkrate.providers.batch.openai import DIALECTS, OpenAIBatch
@@ -41,8 +42,8 @@ def vendor_for(
 
     `provider` is for `openai-batch`: one of its dialects; without it the URL's host tells, and a host that
     nobody knows is taken to speak as OpenAI does. `drop` is for the others, whose lines are translated:
-    fields that are left out instead of refused. `max_tokens` and `version` are for Anthropic: the limit for
-    lines that say none, and the version of the API. Raises `ConfigError`.
+    fields that are left out instead of refused. `max_tokens` is for Anthropic: the limit for lines that say
+    none. `version` is that of Anthropic's or Gemini's API. Raises `ConfigError`.
     """
     if kind == "openai-batch":
         name = provider or provider_at(url)
@@ -54,7 +55,7 @@ def vendor_for(
     if kind == "anthropic-batch":
         return AnthropicBatch(drop=dropped, max_tokens=max_tokens or MAX_TOKENS, version=version or VERSION)
     if kind == "gemini-batch":
-        return GeminiBatch(drop=dropped)
+        return GeminiBatch(drop=dropped, version=version or GEMINI_VERSION)
     if kind == "mistral-batch":
         return MistralBatch(drop=dropped)
     raise ConfigError(f"no kind {kind!r} of delegated upstream; take one of {', '.join(KINDS)}")

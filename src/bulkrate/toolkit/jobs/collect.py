@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from bulkrate.providers.usage import NO_USAGE, Usage, read_usage
 from bulkrate.toolkit.jobs.answers import Outcome, Status
 from bulkrate.toolkit.jobs.requests import rows_in
+from bulkrate.toolkit.recipes import said
 from bulkrate.toolkit.recipes.base import Recipe, Value
 from bulkrate.toolkit.snapshot import encoded
 from bulkrate.toolkit.table import Row
@@ -34,6 +35,9 @@ _PASSING_CODES = {
 }
 
 
+#: The code of an answer that is not as asked, and of one that the model did not want to give.
+INVALID, REFUSED = "invalid_output", "refused"
+_REFUSALS = {said.REFUSED, said.WITHHELD}
 _NULL = Raw(b"null")
 
 
@@ -130,7 +134,7 @@ class Collector:
                 told = replace(
                     outcome,
                     status=Status.INVALID,
-                    code="invalid_output",
+                    code=REFUSED if reading.fault in _REFUSALS else INVALID,
                     message=reading.fault,
                     text=reading.text,
                     retryable=True,
@@ -183,22 +187,22 @@ def _response_in(found: _Line) -> _Response | None:
 
 def _said(error: Raw) -> tuple[str, str]:
     try:
-        said = _error.decode(error)
+        told = _error.decode(error)
     except msgspec.MsgspecError:
-        said = _Error()
-    return said.code or "missing", said.message or "the server said no reason"
+        told = _Error()
+    return told.code or "missing", told.message or "the server said no reason"
 
 
 def _said_in_body(body: bytes, status: int) -> tuple[str, str]:
     try:
-        said = _error_body.decode(body).error
+        told = _error_body.decode(body).error
     except msgspec.MsgspecError:
-        said = None
-    if isinstance(said, str):
-        return f"http_{status}", said
-    if said is None:
+        told = None
+    if isinstance(told, str):
+        return f"http_{status}", told
+    if told is None:
         return f"http_{status}", f"the upstream answered {status}"
-    return said.code or f"http_{status}", said.message or f"the upstream answered {status}"
+    return told.code or f"http_{status}", told.message or f"the upstream answered {status}"
 
 
 def _shares(usage: Usage, parts: int) -> Sequence[Usage]:

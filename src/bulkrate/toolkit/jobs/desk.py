@@ -30,7 +30,7 @@ from bulkrate.toolkit.jobs.reuse import forget
 from bulkrate.toolkit.jobs.runner import Runner
 from bulkrate.toolkit.jobs.spec import JobSpec
 from bulkrate.toolkit.place import Place, open_place, settle
-from bulkrate.toolkit.recipes import recipe_of
+from bulkrate.toolkit.recipes import check, recipe_of
 from bulkrate.toolkit.recipes.base import Recipe
 from bulkrate.toolkit.recipes.grouping import Groups
 from bulkrate.toolkit.recipes.report_folder import ReportFolder
@@ -88,6 +88,8 @@ class Desk:
         """
         recipe = recipe_for(spec)
         source = source_of(spec, source)
+        if source.columns is not None and not isinstance(recipe, Requests) and not spec.asking.group_by:
+            check(spec.asking, [column.name for column in source.columns])
         spec = msgspec.structs.replace(spec, place=settle(spec.place, self._environ))
         spec = self._with_model(spec, recipe)
         mark = source.mark()

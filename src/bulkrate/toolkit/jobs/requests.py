@@ -58,15 +58,21 @@ def requests_of(
     `unfit` is told of rows that no request can be made of.
     """
     for group in _groups(wanted, recipe.rows_per_request):
-        first = group[0]
-        rows = tuple(each.row for each in group)
         try:
-            body = recipe.body(rows, first.model, first.again)
-        except RecipeError as error:
-            for each in group:
-                unfit(each.number, error)
-            continue
-        yield Addressed(first=first.number, rows=rows, model=first.model, endpoint=recipe.endpoint, body=body)
+            yield _addressed(recipe, group)
+        except RecipeError:
+            for each in group:  # one that does not fit must not take its neighbours along
+                try:
+                    yield _addressed(recipe, [each])
+                except RecipeError as error:
+                    unfit(each.number, error)
+
+
+def _addressed(recipe: Recipe, group: list[Wanted]) -> Addressed:
+    first = group[0]
+    rows = tuple(each.row for each in group)
+    body = recipe.body(rows, first.model, first.again)
+    return Addressed(first=first.number, rows=rows, model=first.model, endpoint=recipe.endpoint, body=body)
 
 
 def custom_id_of(first: int, rows: int) -> str:

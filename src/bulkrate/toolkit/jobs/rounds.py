@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bulkrate.errors import RecipeError
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
+from bulkrate.toolkit.jobs.collect import INVALID
 from bulkrate.toolkit.jobs.record import JobRecord, Purpose
 from bulkrate.toolkit.jobs.spec import ModelAsk
 from bulkrate.toolkit.table import Row
@@ -40,7 +41,8 @@ def next_round(record: JobRecord, answers: Answers) -> NextRound | None:
         if rows:
             return NextRound(Purpose.RETRY, rows, record.rounds[-1].model)
     if had.count(Purpose.REASK) < spec.reask:
-        rows = list(answers.of_status(Status.INVALID))
+        # A model that does not want to answer will not want to the next time.
+        rows = [row for row, outcome in _of(answers, Status.INVALID) if outcome.code == INVALID]
         if rows:
             return NextRound(Purpose.REASK, rows, record.rounds[-1].model)
     escalated = had.count(Purpose.ESCALATE)

@@ -51,6 +51,7 @@ class JobOptions(msgspec.Struct, kw_only=True):
     param: list[str] | None = None
     upstream: list[str] | None = None
     upstream_key: str | None = None
+    online: bool = False
     server: str | None = None
     server_key: str | None = None
     config: Path | None = None
@@ -149,7 +150,7 @@ _OPTIONS: dict[str, OptionInfo] = {
     "upstream": _option(
         "--upstream",
         panel=_WHERE,
-        metavar="URL|sandbox",
+        metavar="URL|NAME",
         help=(
             "An OpenAI-compatible server that answers; may be given several times. `sandbox` "
             "rehearses without a model."
@@ -161,6 +162,11 @@ _OPTIONS: dict[str, OptionInfo] = {
         panel=_WHERE,
         metavar="env:NAME|file:PATH",
         help="Where the key for the --upstream servers is found.",
+    ),
+    "online": _option(
+        "--online",
+        panel=_WHERE,
+        help="Ask providers right away at the standard price, not through their batch APIs.",
     ),
     "server": _option(
         "--server",

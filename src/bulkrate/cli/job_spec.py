@@ -44,6 +44,7 @@ def spec_of(asking: Asking, what: str, options: JobOptions) -> JobSpec:
             upstreams=options.upstream,
             upstream_key=options.upstream_key,
             config_file=str(options.config) if options.config else None,
+            online=options.online,
         ),
         model=ModelAsk(
             model=options.model,

@@ -27,8 +27,9 @@ _CHAT = "/v1/chat/completions"
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every function takes beside its own arguments.
 
-    `upstream` (one or several URLs, or `"sandbox"`), `server`, their keys as `env:NAME` or `file:PATH`, and
-    `config` say where it runs; left out, it is found. `output` writes the result to a file, database or
+    `upstream` (one or several URLs or names of providers, or `"sandbox"`), `server`, their keys as `env:NAME`
+    or `file:PATH`, and `config` say where it runs; left out, it is found. `online` asks providers right away,
+    at the standard price. `output` writes the result to a file, database or
     vector store as well. `id` names key columns: later runs send only new and changed rows. `rules` are
     `(column, value, model)`. `params` are further fields of the request body. `max_cost` in dollars refuses
     to begin what may cost more. `progress` None shows it where somebody looks.
@@ -42,6 +43,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     params: dict[str, Any] = {}
     upstream: str | Sequence[str] | None = None
     upstream_key: str | None = None
+    online: bool = False
     server: str | None = None
     server_key: str | None = None
     config: str | None = None
@@ -249,6 +251,7 @@ def _spec(asking: Asking, what: str | None, chosen: Options) -> JobSpec:
             upstreams=upstreams,
             upstream_key=chosen.upstream_key,
             config_file=chosen.config,
+            online=chosen.online,
         ),
         model=ModelAsk(
             model=chosen.model,

@@ -6,23 +6,22 @@ machine. Nothing found is an error that lists the choices; nothing is ever made 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from bulkrate import config
-from bulkrate.config import Settings, Upstream, revealed_key
+from bulkrate.config import Settings, Upstream, revealed_key, shown_url
 from bulkrate.errors import ConfigError, ServerUnreachable
 from bulkrate.toolkit.batch_api import BatchApi
 from bulkrate.toolkit.host import Attached, HostAsk, folder_of
 from bulkrate.toolkit.jobs.requests import OPENAI, OURS, Cut
 from bulkrate.toolkit.jobs.spec import PlaceAsk
+from bulkrate.toolkit.providers import PROVIDERS, found, upstream_of
 
-OPENAI_URL = "https://api.openai.com/v1"
 SANDBOX = "sandbox"
 #: Where inference servers listen when nobody told them otherwise.
 USUAL_PLACES = {
@@ -42,12 +41,14 @@ _OUR_POLL_S = (0.1, 2.0)
 class Place:
     """A Batch API to run on. Close it when done: an engine of ours stops when nobody needs it."""
 
-    def __init__(self, api: BatchApi, *, attached: Attached | None, ours: bool, upstreams: list[str]) -> None:
+    def __init__(
+        self, api: BatchApi, *, attached: Attached | None, ours: bool, upstreams: list[Upstream]
+    ) -> None:
         self._api = api
         self._attached = attached
         #: Whether the server is a bulkrate, with more than OpenAI's API.
         self.ours = ours
-        #: The addresses of the upstreams, where they are known.
+        #: The upstreams, where they are known.
         self.upstreams = upstreams
         self.poll_s = _OUR_POLL_S if ours else _FOREIGN_POLL_S
 
@@ -65,14 +66,8 @@ class Place:
     def where(self) -> str:
         """For people: what answers the requests."""
         if self._attached is None:
-            return f"the Batch API at {shown(self.api.url)}"
-        return ", ".join(shown(url) for url in self.upstreams) or SANDBOX
-
-    @property
-    def private(self) -> bool:
-        """Whether everything runs on this machine or in a private network, so that nobody sends a bill."""
-        addresses = self.upstreams if self._attached else [self.api.url]
-        return all(is_private(address) for address in addresses)
+            return f"the Batch API at {shown_url(self.api.url)}"
+        return ", ".join(map(_shown, self.upstreams)) or SANDBOX
 
     def again(self) -> bool:
         """The server does not answer: start the engine again if it is ours. False when it is not."""
@@ -94,18 +89,17 @@ def settle(ask: PlaceAsk, environ: Mapping[str, str]) -> PlaceAsk:
 
     Raises `ConfigError` when there is nothing.
     """
-    if ask.server or ask.upstreams or ask.sandbox is not None:
+    if ask.server or ask.upstreams or ask.providers or ask.sandbox is not None:
         return ask
     settings = settings_of(ask, environ)
     if settings.server:
         return msgspec.structs.replace(ask, server=settings.server)
     if settings.upstreams:
         return ask
-    key = "env:OPENAI_API_KEY" if environ.get("OPENAI_API_KEY") else None
     if base := environ.get("OPENAI_BASE_URL"):
-        return _placed(ask, base, key)
-    if key:
-        return msgspec.structs.replace(ask, upstreams=(OPENAI_URL,), upstream_key=key)
+        return _placed(ask, base, "env:OPENAI_API_KEY" if environ.get("OPENAI_API_KEY") else None)
+    if providers := found(environ):
+        return msgspec.structs.replace(ask, providers=providers)
     for url in dict.fromkeys(USUAL_PLACES.values()):
         if _answers(url):
             return _placed(ask, url, None)
@@ -123,8 +117,7 @@ def open_place(
         return Place(api, attached=None, ours=api.is_bulkrate(), upstreams=[])
     host = HostAsk(settings=settings, sandbox=ask.sandbox)
     attached = Attached(folder_of(home, host), host, tell=tell)
-    urls = [upstream.url for upstream in settings.upstreams.values()]
-    return Place(attached.api, attached=attached, ours=True, upstreams=urls)
+    return Place(attached.api, attached=attached, ours=True, upstreams=list(settings.upstreams.values()))
 
 
 def asked_place(
@@ -134,68 +127,60 @@ def asked_place(
     upstreams: list[str] | None = None,
     upstream_key: str | None = None,
     config_file: str | None = None,
+    online: bool = False,
 ) -> PlaceAsk:
-    """What flags or arguments ask for. `upstreams` may name a `sandbox`, with options as in a URL's query:
-    `sandbox?latency_ms=200&error_rate=0.01`. Raises `ConfigError`.
+    """What flags or arguments ask for. `upstreams` are URLs, names of `PROVIDERS`, or a `sandbox` with
+    options as in a URL's query: `sandbox?latency_ms=200&error_rate=0.01`. Raises `ConfigError`.
     """
     if server and upstreams:
         raise ConfigError("--server and --upstream are two places to run; give one of them")
     sandbox = None
-    urls = []
+    urls, providers = [], []
     for upstream in upstreams or []:
         name, _, query = upstream.partition("?")
         if name == SANDBOX:
             sandbox = _sandbox_options(query)
-        else:
+        elif name in PROVIDERS:
+            providers.append(name)
+        elif "://" in upstream:
             urls.append(upstream)
+        else:
+            raise ConfigError(
+                f"--upstream {upstream!r} is no address; give one as http://localhost:8000/v1, "
+                f"or a name: {', '.join(PROVIDERS)}, {SANDBOX}"
+            )
     return PlaceAsk(
         server=server,
         server_key=server_key,
         upstreams=tuple(urls),
+        providers=tuple(providers),
+        online=online,
         upstream_key=upstream_key,
         config=config_file,
         sandbox=sandbox,
     )
 
 
-def shown(url: str) -> str:
-    """An address without the password that may stand in it."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def is_private(url: str) -> bool:
-    """Whether an address is of this machine or a private network."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith((".local", ".internal", ".lan")):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return "." not in host and host != ""
-
-
 def settings_of(ask: PlaceAsk, environ: Mapping[str, str]) -> Settings:
     """The settings in force where `ask` runs: the upstreams are those that are meant. Raises
     `ConfigError`.
     """
-    flags: dict[str, Any] = {}
-    if ask.upstreams:
-        flags = {"upstream": list(ask.upstreams), "upstream_key": ask.upstream_key}
+    upstreams: dict[str, dict[str, Any]] = {
+        name: upstream_of(name, environ, online=ask.online, alone=len(ask.providers) == 1)
+        for name in ask.providers
+    }
+    key = {} if ask.upstream_key is None else {"key": ask.upstream_key}
+    upstreams |= {f"upstream-{n}": {"url": url} | key for n, url in enumerate(ask.upstreams, start=1)}
+    flags = {"upstreams": upstreams} if upstreams else {}
     settings = config.load(file=Path(ask.config) if ask.config else None, environ=environ, flags=flags)
-    if ask.upstreams:
-        # What is named on the command line is meant alone: no upstream of the configuration joins in.
-        named: dict[str, Upstream] = {
-            name: upstream
-            for name, upstream in settings.upstreams.items()
-            if name.startswith("upstream-") and upstream.url in {url.rstrip("/") for url in ask.upstreams}
-        }
-        return msgspec.structs.replace(settings, upstreams=named)
-    if ask.sandbox is not None:
-        return msgspec.structs.replace(settings, upstreams={})
-    return settings
+    if not upstreams and ask.sandbox is None:
+        return settings
+    # What is named on the command line is meant alone: no upstream of the configuration joins in.
+    return msgspec.structs.replace(settings, upstreams={name: settings.upstreams[name] for name in upstreams})
+
+
+def _shown(upstream: Upstream) -> str:
+    return f"the batch API at {upstream.address}" if upstream.delegated else upstream.address
 
 
 def _placed(ask: PlaceAsk, url: str, key: str | None) -> PlaceAsk:
@@ -236,7 +221,7 @@ def _nothing_found() -> str:
         "there is nowhere to run. Name one of these:\n"
         "  --upstream URL        an OpenAI-compatible inference server (vLLM, Ollama, llama.cpp, …)\n"
         "  --server URL          a bulkrate server, or another Batch API\n"
-        "  OPENAI_API_KEY=…      OpenAI, or OPENAI_BASE_URL for another provider\n"
+        "  OPENAI_API_KEY=…      or ANTHROPIC_API_KEY, GEMINI_API_KEY, MISTRAL_API_KEY, OPENAI_BASE_URL\n"
         "  [upstreams.NAME]      in bulkrate.toml\n"
         "  --upstream sandbox    a rehearsal without a model: its answers mean nothing\n"
         f"Looked in vain for {looked}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import msgspec
 
 from bulkrate.core.estimate import Actual, Estimate, Estimator, ModelActual, Money
-from bulkrate.core.prices import BATCH, STANDARD, Mark, Price, cost
+from bulkrate.core.prices import BATCH, STANDARD, Mark, Price, cost, is_private
 from bulkrate.errors import OverBudget
 from bulkrate.providers.usage import Usage
 from bulkrate.toolkit.counting import counter
@@ -76,13 +77,22 @@ class Prices:
     def __init__(self, place: PlaceAsk, environ: Mapping[str, str]) -> None:
         settings = settings_of(place, environ)
         self._book = PriceBook.load(overrides=settings.prices)
-        self._url = place.server or next((each.url for each in settings.upstreams.values()), _HERE)
-        #: Another's Batch API sells at the batch price; an inference server does not know what waits.
-        self.tier = BATCH if place.server and "openai.com" in place.server else STANDARD
+        self._server = place.server
+        self._upstreams = list(settings.upstreams.values())
+        #: A batch API sells at the batch price; an inference server does not know what waits.
+        delegated = any(upstream.delegated for upstream in self._upstreams)
+        self.tier = BATCH if delegated or (place.server and not is_private(place.server)) else STANDARD
 
     def price(self, model: str) -> Price:
         """What a model costs here."""
-        return self._book.price(model, self._url)
+        return self._book.price(model, self._url_for(model))
+
+    def _url_for(self, model: str) -> str:
+        if self._server:
+            return self._server
+        serving = (up for up in self._upstreams if any(fnmatchcase(model, one) for one in up.models or ["*"]))
+        upstream = next(serving, None)
+        return upstream.url if upstream is not None else _HERE
 
     def paid(self, model: str, usage: Usage) -> Decimal | None:
         """What one answer cost; None while that is unknown."""

@@ -32,12 +32,15 @@ class SinkAsk(msgspec.Struct, frozen=True, kw_only=True):
 class PlaceAsk(msgspec.Struct, frozen=True, kw_only=True):
     """Where it runs: a server with the Batch API, or an engine of ours in front of upstreams.
 
-    Keys are addresses (`env:NAME`, `file:PATH`). `sandbox` holds the options of a sandbox.
+    Keys are addresses (`env:NAME`, `file:PATH`). `providers` are names; their own batch APIs are taken unless
+    it shall be `online`. `sandbox` holds the options of a sandbox.
     """
 
     server: str | None = None
     server_key: str | None = None
     upstreams: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    online: bool = False
     upstream_key: str | None = None
     config: str | None = None
     sandbox: dict[str, Any] | None = None

@@ -7,14 +7,15 @@ import fcntl
 import os
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bulkrate.errors import FolderInUse
+from bulkrate.errors import ConfigError, FolderInUse
 
 if TYPE_CHECKING:
     from bulkrate.engine.context import Context
+    from bulkrate.sandbox import SandboxOptions
     from bulkrate.toolkit.host import HostAsk
 
 _LOOK_S = 0.5
@@ -51,11 +52,13 @@ async def _run(folder: Path, ask: HostAsk) -> None:
     sandbox = None
     if ask.sandbox is not None:
         from bulkrate.config import Upstream
-        from bulkrate.sandbox import SandboxOptions
         from bulkrate.sandbox.keep import Life
 
-        sandbox = Life(SandboxOptions(**{**ask.sandbox, "host": "127.0.0.1", "port": 0}))
-        upstream = Upstream(url=f"http://127.0.0.1:{sandbox.port()}/v1")
+        sandbox = Life(sandbox_options(ask.sandbox))
+        try:
+            upstream = Upstream(url=f"http://127.0.0.1:{sandbox.port()}/v1")
+        except OSError as error:
+            raise ConfigError(f"the sandbox cannot start: {error}") from error
         settings = msgspec.structs.replace(settings, upstreams={**settings.upstreams, "sandbox": upstream})
     children = Children(settings)
     try:
@@ -72,6 +75,29 @@ async def _run(folder: Path, ask: HostAsk) -> None:
         await children.stop()
         if sandbox is not None:
             sandbox.stop()
+
+
+def sandbox_options(given: dict[str, Any]) -> SandboxOptions:
+    """What stands behind `sandbox?` as options. Raises `ConfigError`."""
+    import msgspec
+
+    from bulkrate.sandbox import SandboxOptions
+
+    known = {field.name for field in msgspec.structs.fields(SandboxOptions)} - {"host", "port", "restart_s"}
+    if unknown := given.keys() - known:
+        raise ConfigError(
+            f"the sandbox has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
+        )
+    try:
+        options = msgspec.convert(
+            given,
+            SandboxOptions,
+            strict=False,
+            dec_hook=lambda kind, value: Path(value) if kind is Path else value,
+        )
+        return msgspec.structs.replace(options, host="127.0.0.1", port=0)
+    except (msgspec.ValidationError, ValueError, TypeError) as error:
+        raise ConfigError(f"the sandbox's options do not fit: {error}") from error
 
 
 async def _serve(folder: Path, context: Context) -> None:

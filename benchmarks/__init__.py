@@ -8,6 +8,7 @@
     python -m benchmarks.linecost      what a line costs, step by step
     python -m benchmarks.utilisation   how much of an upstream's capacity is used
     python -m benchmarks.sidebyside    a thousand small batches beside a big one, a slow model beside a fast
+    python -m benchmarks.tokens        how far the guess of tokens is off, per kind of text
     python -m benchmarks.kill          what a death of the server or of a worker costs
 
 Every figure is printed as a ratio against a limit, or against a peer measured in the same run: seconds alone

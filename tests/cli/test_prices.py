@@ -127,3 +127,19 @@ def test_a_file_that_is_no_price_list_fails_in_one_line(typed, tmp_path):
     assert ran.stdout == ""
     assert ran.stderr.count("\n") == 1
     assert "is not litellm's file" in ran.stderr
+
+
+def test_prices_of_ones_own_count(typed, tmp_path):
+    (tmp_path / "bulkrate.toml").write_text(
+        '[prices."gpt-4o-mini"]\ninput = 0.10\n[prices."our-llama"]\ninput = 0.2\noutput = 0.2\n'
+    )
+    standard = json.loads(typed("prices", "show", "gpt-4o-mini").stdout)["prices"][0]
+    assert (standard["input"], standard["output"], standard["mark"]) == ("0.10", "0.60", "given")
+    assert json.loads(typed("prices", "list", "our-").stdout)["models"][0]["model"] == "our-llama"
+
+
+def test_a_wrong_price_of_ones_own_is_named(typed, tmp_path):
+    (tmp_path / "my.toml").write_text('[prices."m"]\ninputs = 1\n')
+    ran = typed("prices", "show", "m", "--config", "my.toml")
+    assert ran.exit_code != 0
+    assert "did you mean 'input'?" in ran.stderr

@@ -190,6 +190,14 @@ def test_an_estimate_can_be_asked_for_and_added_to():
     assert estimator.estimate().output.likely == 2 * first.output.likely == 20
 
 
+def test_a_line_may_stand_for_many():
+    one, many = Estimator(price), Estimator(price)
+    for _ in range(7):
+        one.add("small", tokens((1, 2, 3), (4, 5, 6), 7, uncounted=1))
+    many.add("small", tokens((1, 2, 3), (4, 5, 6), 7, uncounted=1), lines=7)
+    assert one.estimate() == many.estimate()
+
+
 def test_an_estimate_is_plain_data():
     told = msgspec.json.decode(msgspec.json.encode(estimate(("small", tokens(M, 0, 0)))))
     assert told["standard"]["likely"] == "1.00"
@@ -276,6 +284,9 @@ def test_the_actual_stands_beside_the_estimate():
         ("12.5", "$12.50"),
         ("1234567.895", "$1,234,567.90"),
         ("0.01", "$0.01"),
+        ("0.5", "$0.50"),
+        ("0.0158", "$0.016"),
+        ("1.0158", "$1.02"),
         ("0.00428", "$0.0043"),
         ("0.000000012", "$0.000000012"),
     ],

@@ -230,6 +230,20 @@ def test_the_users_price_wins_over_the_published_one():
     assert price.band(BATCH).mark is Mark.GIVEN
 
 
+def test_what_the_user_left_out_stays_as_it_is_published():
+    price = price_of("gpt-s", LISTED, overrides=read_overrides({"gpt-s": {"output": 9}}))
+    band = price.band(STANDARD)
+    assert band.rates == Rates(150_000, 9_000_000, 75_000)
+    assert band.source == "your prices; what you left out: a list, 2026-11-21"
+
+
+@pytest.mark.parametrize("field", ["output", "batch_input", "batch_discount", "cached_input"])
+def test_half_a_price_of_a_model_that_nobody_lists_is_still_unknown(field):
+    price = price_of("mine", LISTED, overrides=read_overrides({"mine": {field: 0.5}}))
+    assert cost(usage(M, M), price).usd is None
+    assert cost(usage(M, M), price, BATCH).usd is None
+
+
 def test_a_discount_of_the_upstream_counts_for_the_batch():
     price = price_of("together_ai/llama", LISTED, batch_discount=Decimal("0.25"))
     told = cost(usage(M, M), price, BATCH)

@@ -11,10 +11,19 @@ import typer
 if TYPE_CHECKING:
     from bulkrate.core.pricelist import Head
     from bulkrate.core.prices import Price
+    from bulkrate.toolkit.pricing import PriceBook
 
 app = typer.Typer(help="See what models cost, and refresh the list of prices.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.", show_default="on unless to a terminal")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Configuration file with prices of your own.",
+        show_default="bulkrate.toml, if there is one",
+    ),
+]
 #: Named in the report of an update; the rest is counted.
 _NAMED_MAX = 10
 
@@ -25,6 +34,7 @@ def list_prices(
         str,
         typer.Argument(metavar="[PATTERN]", help="Part of a name, or a shell pattern.", show_default="all"),
     ] = "",
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """List the models whose price is known, in dollars per million tokens.
@@ -35,11 +45,9 @@ def list_prices(
     """
     from fnmatch import fnmatchcase
 
-    from bulkrate.toolkit.pricing import PriceBook
-
-    book = PriceBook.load()
+    book = _book(config)
     wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
-    found = [book.price(name) for name in book.prices.models if fnmatchcase(name, wanted)]
+    found = [book.price(name) for name in book.names() if fnmatchcase(name, wanted)]
     if not found:
         raise typer.BadParameter(f"no model of {_of(book.prices.head)} matches {pattern!r}")
     if _wants_json(as_json):
@@ -61,12 +69,11 @@ def show(
         str | None,
         typer.Option(metavar="URL", help="Where it is asked; its provider's price counts."),
     ] = None,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Show all that is known of a model's price: tiers, long requests, and how sure each figure is."""
-    from bulkrate.toolkit.pricing import PriceBook
-
-    book = PriceBook.load()
+    book = _book(config)
     price = book.price(model, upstream)
     if not price.tiers:
         near = f"; names like it: {', '.join(price.nearest)}" if price.nearest else ""
@@ -125,6 +132,16 @@ def update(
             typer.echo(f"  {what:<12} {len(names):,}: {', '.join(names[:_NAMED_MAX])}{more}")
     if not (changes.added or changes.gone or changes.changed):
         typer.echo("  nothing changed")
+
+
+def _book(file: Path | None) -> PriceBook:
+    """The prices in force: the newest list, and what the configuration says of them."""
+    import os
+
+    from bulkrate import config
+    from bulkrate.toolkit.pricing import PriceBook
+
+    return PriceBook.load(overrides=config.load(file=file, environ=os.environ, flags={}).prices)
 
 
 def _wants_json(as_json: bool) -> bool:

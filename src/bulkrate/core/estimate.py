@@ -148,14 +148,14 @@ class Estimator:
         self._samples = samples or {}
         self._groups: dict[tuple[str, str], _Group] = {}
 
-    def add(self, model: str, tokens: Tokens) -> None:
-        """Add a line."""
+    def add(self, model: str, tokens: Tokens, lines: int = 1) -> None:
+        """Add a line, or as many like it."""
         tier = tokens.tier or STANDARD
         group = self._groups.get((model, tier))
         if group is None:
             group = _Group(model, tier, self._price_of(model), self._samples.get(model))
             self._groups[model, tier] = group
-        group.add(tokens)
+        group.add(tokens, lines)
 
     def estimate(self) -> Estimate:
         """The estimate of all lines so far."""
@@ -189,9 +189,9 @@ class _Group:
         self._steps = sorted({band.above for band in bands} | {0})
         self._sums = [[[0, 0, 0] for _ in self._steps] for _ in range(_SCENARIOS)]
 
-    def add(self, tokens: Tokens) -> None:
-        self._uncounted += tokens.uncounted
-        self._uncounted_lines += tokens.uncounted > 0
+    def add(self, tokens: Tokens, lines: int) -> None:
+        self._uncounted += lines * tokens.uncounted
+        self._uncounted_lines += lines * (tokens.uncounted > 0)
         self._bases[tokens.output_basis] = None
         ceiling = self._price.output_max if tokens.output_max is None else tokens.output_max
         if ceiling is None:
@@ -204,9 +204,9 @@ class _Group:
             (_HIGH, took.high, ceiling),
         ):
             row = self._sums[scenario][max(0, bisect.bisect_left(self._steps, input_tokens) - 1)]
-            row[0] += 1
-            row[1] += input_tokens
-            row[2] += output_tokens
+            row[0] += lines
+            row[1] += lines * input_tokens
+            row[2] += lines * output_tokens
 
     def estimate(self) -> ModelEstimate:
         sums = self._with_sample()
@@ -495,10 +495,14 @@ def actual(price_of: PriceOf, purchases: Iterable[Purchase]) -> Actual:
 
 
 def usd_text(usd: Decimal) -> str:
-    """Dollars for people: cents, or two digits of what is less than a cent."""
-    if usd == 0 or abs(usd) >= _CENT:
-        return f"${usd.quantize(_CENT, ROUND_HALF_UP):,}"
-    return f"${usd.quantize(Decimal(1).scaleb(usd.adjusted() - 1), ROUND_HALF_UP).normalize():f}"
+    """Dollars for people: to the cent, or to two digits where that is finer."""
+    if usd:
+        usd = usd.quantize(Decimal(1).scaleb(min(-2, usd.adjusted() - 1)), ROUND_HALF_UP).normalize()
+    return f"${max(usd, usd.quantize(_CENT), key=_digits):,f}"
+
+
+def _digits(usd: Decimal) -> int:
+    return -int(usd.as_tuple().exponent)
 
 
 def money_text(money: Money) -> str:

@@ -9,7 +9,6 @@ many texts of a kind: a single short text may be further off.
 from __future__ import annotations
 
 import bisect
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -167,15 +166,16 @@ def guess(text: str, vocabulary: Vocabulary = Vocabulary.O200K) -> Guess:
 
 
 def _banded(likely: float, doubt: float) -> Guess:
-    return Guess(math.floor(likely - doubt), round(likely), math.ceil(likely + doubt))
+    # Rounded, not widened: it is for sums, and a token on either side of each short text would add up.
+    low, middle, high = (round(tokens) for tokens in (likely - doubt, likely, likely + doubt))
+    least = 1 if likely > 0 else 0
+    return Guess(low, max(middle, least), max(high, least))
 
 
 def resembling(new: Guess, old: Guess) -> Guess:
     """What another vendor's tokeniser makes of a text that has `new` tokens with O200K, `old` with CL100K."""
     likely = new.likely * _OTHER_LIKELY[0] + max(0, old.likely - new.likely) * _OTHER_LIKELY[1]
-    return Guess(
-        math.floor(new.low * _OTHER_LOW), round(likely), math.ceil(max(new.high, old.high) * _OTHER_HIGH)
-    )
+    return Guess(round(new.low * _OTHER_LOW), round(likely), round(max(new.high, old.high) * _OTHER_HIGH))
 
 
 def measure(text: str) -> dict[str, list[float]]:

@@ -360,19 +360,22 @@ def _overridden(tiers: Mapping[str, tuple[Band, ...]], mine: Override) -> dict[s
     """
     if mine.input is None and mine.output is None and mine.cached_input is None:
         return dict(tiers)
-    listed = tiers[STANDARD][0].rates if STANDARD in tiers else Rates()
-    rates = Rates(
-        listed.input if mine.input is None else _pico(mine.input),
-        listed.output if mine.output is None else _pico(mine.output),
-        # The listed price of cached input belongs to the listed price of input.
-        _pico(mine.cached_input)
-        if mine.cached_input is not None
-        else listed.cached
-        if mine.input is None
-        else None,
-        listed.reasoning if mine.output is None else None,
+    base = tiers[STANDARD][0] if STANDARD in tiers else Band(0, Rates(), Mark.UNKNOWN, "")
+    # The listed price of cached input belongs to that of input, the price of hidden output to that of output.
+    kept = Rates(
+        base.rates.input if mine.input is None else None,
+        base.rates.output if mine.output is None else None,
+        base.rates.cached if mine.input is None and mine.cached_input is None else None,
+        base.rates.reasoning if mine.output is None else None,
     )
-    return {STANDARD: (Band(0, rates, Mark.GIVEN, _YOURS),)}
+    rates = Rates(
+        kept.input if mine.input is None else _pico(mine.input),
+        kept.output if mine.output is None else _pico(mine.output),
+        kept.cached if mine.cached_input is None else _pico(mine.cached_input),
+        kept.reasoning,
+    )
+    source = _YOURS if kept == Rates() else f"{_YOURS}; what you left out: {base.source}"
+    return {STANDARD: (Band(0, rates, Mark.GIVEN, source),)}
 
 
 def _batch(

@@ -8,7 +8,6 @@ says what it rests on. Reads nothing but the body.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -132,9 +131,7 @@ class _Tally:
         written = text if isinstance(text, str) else msgspec.json.encode(text).decode()
         found = self._count(written, self._vocabulary)
         if doubt:
-            found = Guess(
-                math.floor(found.low * (1 - doubt)), found.likely, math.ceil(found.high * (1 + doubt))
-            )
+            found = Guess(round(found.low * (1 - doubt)), found.likely, round(found.high * (1 + doubt)))
         self.add(found)
 
     def image(self, url: object, detail: object) -> None:

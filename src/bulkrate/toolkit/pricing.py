@@ -73,6 +73,10 @@ class PriceBook:
         """The newer of the shipped and the refreshed list. Raises `ConfigError` for wrong overrides."""
         return cls(newest(), overrides=overrides, discounts=discounts)
 
+    def names(self) -> list[str]:
+        """Every model with a listed price or one of the user's, sorted."""
+        return sorted(self.prices.models.keys() | self._overrides.keys())
+
     def price(self, model: str, upstream_url: str | None = None) -> Price:
         """What `model` costs at the upstream, by the rules of `core.prices.price_of`."""
         if (model, upstream_url) not in self._found:

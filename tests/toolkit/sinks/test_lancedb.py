@@ -64,6 +64,20 @@ def test_nothing_is_seen_before_commit_and_all_of_it_in_one_version(tmp_path: Pa
     assert (there(tmp_path).count_rows(), there(tmp_path).version) == (6, before + 1)
 
 
+def test_a_large_writing_takes_several_versions_and_replaces_the_same(tmp_path: Path) -> None:
+    of = table("sku", keys=["sku"])
+    for to in (EAST, UP):
+        sink = LanceDBSink.at(f"lancedb://{tmp_path}#products")
+        sink.bytes_per_version = 1
+        sink.open(of)
+        sink.write([{"sku": str(number), "embedding": vector(to)} for number in range(2500)])
+        sink.commit()
+    assert there(tmp_path).version == 1 + 3  # a thousand rows are the least
+    assert there(tmp_path).count_rows() == 2500
+    assert search(tmp_path, UP)["_distance"] == pytest.approx(0)
+    assert search(tmp_path, EAST)["_distance"] > 0.9
+
+
 def test_discard_leaves_nothing_behind(tmp_path: Path) -> None:
     sink = LanceDBSink.at(f"lancedb://{tmp_path}/db#products")
     sink.open(table("sku", "stars"))

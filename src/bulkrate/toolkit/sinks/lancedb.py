@@ -1,7 +1,7 @@
 """Rows into a table of LanceDB, in a folder.
 
-The rows wait in a file of our own until all are there; one new version of the table then shows all of them.
-Rows with the same keys are replaced, others stay as they are.
+The rows wait in a file of our own until all are there. A table that is not there yet is made in one go; in
+one that is, rows with the same keys are replaced and others stay, some hundred megabytes at a time.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ class LanceDBSink(Spooled):
     LanceDB compares by whatever distance a search asks for. With `index=hnsw` an index is built, for the
     distance that is named with it.
     """
+
+    #: LanceDB holds in memory what it merges, several times over (256 MB took 1.5 GB, 64 MB took 0.8 GB). More
+    #: bytes than this are merged in steps, each a version.
+    bytes_per_version = 128 << 20
 
     # Since `open`.
     _points: Points
@@ -95,7 +99,7 @@ class LanceDBSink(Spooled):
         return set(self._fields)
 
     def put(self, groups: Iterator[list[Row]]) -> None:
-        """Make one new version of the table, with all rows."""
+        """Make the table, or new versions of it."""
         if self._points.dimensions is None:
             return  # there was no vector, so nobody knows what the table would be
         batches = _Batches(self.name, groups)
@@ -146,8 +150,10 @@ class LanceDBSink(Spooled):
     def _merge(self, table: Any, batches: _Batches) -> Any:
         self._fields = self._compare(table.schema)
         keys = list(self._points.keys) or [ROW_COLUMN]
-        merge = table.merge_insert(keys).when_matched_update_all().when_not_matched_insert_all()
-        merge.execute(batches.reader(self.layout, self._fields, self.fits))
+        reader = batches.reader(self.layout, self._fields, self.fits)
+        while part := _some(reader, self.bytes_per_version):
+            merge = table.merge_insert(keys).when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(need("pyarrow", "lancedb").Table.from_batches(part, reader.schema))
         return table
 
     def _build_index(self, table: Any) -> None:
@@ -187,3 +193,14 @@ class _Batches:
         except SinkError as fault:
             self.fault = fault
             raise
+
+
+def _some(reader: Any, size: int) -> list[Any]:
+    """The next batches, until they have `size` bytes; none at the end."""
+    part: list[Any] = []
+    for batch in reader:
+        part.append(batch)
+        size -= batch.nbytes
+        if size <= 0:
+            break
+    return part

@@ -39,7 +39,7 @@ def run_job(asking: Asking, what: str | None, options: JobOptions) -> None:
         raise typer.BadParameter("name a FILE with rows, or a job of the configuration with --job NAME")
     desk = desk_for(options.data, options.config)
     spec = spec_of(asking, what, options)
-    folder, known = desk.begin(spec, fresh=options.fresh)
+    folder, known = desk.begin(spec, fresh=options.fresh, overwrite=options.overwrite or options.dry_run)
     if known and not options.quiet:
         _say(_welcome_back(folder.load()))
     if options.dry_run:

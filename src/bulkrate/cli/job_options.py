@@ -38,6 +38,7 @@ class JobOptions(msgspec.Struct, kw_only=True):
     format: str | None = None
     to_table: str | None = None
     to_format: str | None = None
+    overwrite: bool = False
     to_option: list[str] | None = None
     limit: int | None = None
     status: bool = True
@@ -106,6 +107,7 @@ _OPTIONS: dict[str, OptionInfo] = {
         metavar="csv|jsonl|…",
         help="What the output shall be, where its name does not say.",
     ),
+    "overwrite": _option("--overwrite", panel=_ROWS, help="Write over an output that is there already."),
     "to_option": _option(
         "--to-option",
         panel=_ROWS,

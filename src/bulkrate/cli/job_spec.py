@@ -36,7 +36,9 @@ def spec_of(asking: Asking, what: str, options: JobOptions) -> JobSpec:
             what=options.output,
             table=options.to_table,
             format=options.to_format,
-            options=_pairs("--to-option", options.to_option) | ({} if options.status else {"status": False}),
+            options=_pairs("--to-option", options.to_option)
+            | ({} if options.status else {"status": False})
+            | ({"overwrite": True} if options.overwrite and asking.group_by else {}),
         ),
         place=asked_place(
             server=options.server,

@@ -60,6 +60,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_cost: float | None = None
     fail_under: float | None = None
     fresh: bool = False
+    overwrite: bool = False
     progress: bool | None = None
 
 
@@ -235,16 +236,17 @@ def _begin(asking: Asking, rows: Any, options: Mapping[str, Any]) -> Job:
     source = None
     if what is None:
         source = rows if isinstance(rows, GivenRequests) else open_source(rows, limit=chosen.limit)
-    folder, _ = desk.begin(spec, source, fresh=chosen.fresh)
+    folder, _ = desk.begin(spec, source, fresh=chosen.fresh, overwrite=chosen.overwrite)
     return Job(desk, folder, source=source, progress=chosen.progress).resume()
 
 
 def _spec(asking: Asking, what: str | None, chosen: Options) -> JobSpec:
+    groups = bool(asking.group_by)
     upstreams = [chosen.upstream] if isinstance(chosen.upstream, str) else list(chosen.upstream or ())
     return JobSpec(
         asking=msgspec.structs.replace(asking, params=chosen.params),
         source=SourceAsk(what=what, query=chosen.query, table=chosen.table, limit=chosen.limit),
-        sink=SinkAsk(what=chosen.output),
+        sink=SinkAsk(what=chosen.output, options={"overwrite": True} if chosen.overwrite and groups else {}),
         place=asked_place(
             server=chosen.server,
             server_key=chosen.server_key,

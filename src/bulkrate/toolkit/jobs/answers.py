@@ -11,14 +11,16 @@ import mmap
 import os
 import struct
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
+
+from bulkrate.errors import StoreError
 
 
 class Status(IntEnum):
@@ -56,28 +58,54 @@ class Outcome(msgspec.Struct, array_like=True, kw_only=True, frozen=True):
 
 _decode = msgspec.msgpack.Decoder(Outcome).decode
 _encode = msgspec.msgpack.Encoder().encode
-_HEAD = struct.Struct("<I")
-# Offset of the record in the log, its length, its status, how often the row was sent.
-_PLACE = struct.Struct("<QIBBxx")
+# Before each record: its length, its row, its status, and how many requests it tells of.
+_HEAD = struct.Struct("<IIBB")
+# Of each row: where its record is in the log, its length, how many requests it was in.
+_PLACE = struct.Struct("<QIB3x")
 _ATTEMPTS_MAX = 255
+#: The log is written and read in gulps of about this size.
+_GULP_BYTES = 1 << 20
+_STATUSES_AT_ONCE = 1 << 16
 
 
 class Answers:
-    """The outcomes of `rows` rows, in the folder `path`."""
+    """The outcomes of `rows` rows, in the folder `path`. Every method raises `StoreError`.
+
+    With `writable=False` nothing is changed: a second process may read so while the first adds.
+    """
 
     def __init__(self, path: Path, *, rows: int, committed: int, writable: bool = True) -> None:
         self._rows = rows
-        log = path / "answers.log"
-        self._log = log.open("a+b" if writable or not log.exists() else "rb")
-        if writable:
-            self._log.truncate(committed)
+        self._name = path / "answers.log"
         self._end = committed
-        with tempfile.TemporaryFile(dir=path) as file:
-            file.truncate(max(rows, 1) * _PLACE.size)
-            self._index = mmap.mmap(file.fileno(), 0)
-        self.counts: Counter[Status] = Counter({Status.PENDING: rows})
-        for offset, length, outcome in self._scan():
-            self._place(outcome, offset, length)
+        self._unwritten = bytearray()
+        #: How many rows have each status.
+        self.counts = [0] * len(Status)
+        self.counts[Status.PENDING] = rows
+        with self._translated():
+            flags = os.O_RDWR | os.O_CREAT if writable else os.O_RDONLY
+            if not writable and not committed:
+                self._log = os.open(os.devnull, os.O_RDONLY)
+            else:
+                self._log = os.open(self._name, flags, 0o600)
+            try:
+                if os.fstat(self._log).st_size < committed:
+                    raise StoreError(f"{self._name} is shorter than it should be; it was cut or replaced")
+                if writable:
+                    os.ftruncate(self._log, committed)
+                # Unlinked at once: it goes with its process. Statuses stand behind the places.
+                with tempfile.TemporaryFile() as file:
+                    file.truncate(max(rows, 1) * (_PLACE.size + 1))
+                    self._index = mmap.mmap(file.fileno(), 0)
+            except BaseException:
+                os.close(self._log)
+                raise
+        self._statuses = rows * _PLACE.size
+        try:
+            self._read_index()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -93,65 +121,102 @@ class Answers:
     def close(self) -> None:
         """Let go of the files; what was not committed is forgotten."""
         self._index.close()
-        self._log.close()
+        os.close(self._log)
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Take outcomes in. They count once they are committed."""
         for outcome in outcomes:
             record = _encode(outcome)
-            self._log.write(_HEAD.pack(len(record)))
-            self._log.write(record)
-            self._place(outcome, self._end, len(record))
+            attempts = min(outcome.attempts, _ATTEMPTS_MAX)
+            self._unwritten += _HEAD.pack(len(record), outcome.row, outcome.status, attempts)
+            self._unwritten += record
+            self._place(outcome.row, outcome.status, attempts, self._end + _HEAD.size, len(record))
             self._end += _HEAD.size + len(record)
+            if len(self._unwritten) >= _GULP_BYTES:
+                self._write()
 
     def commit(self) -> int:
         """Make everything durable; the length of the log that now counts."""
-        self._log.flush()
-        os.fsync(self._log.fileno())
+        self._write()
+        with self._translated():
+            os.fsync(self._log)
         return self._end
 
     def status(self, row: int) -> Status:
         """What a row has come to so far."""
-        return Status(self._read_place(row)[2])
+        return Status(self._index[self._statuses + row])
 
     def attempts(self, row: int) -> int:
         """How many requests a row has been in."""
-        return self._read_place(row)[3]
+        attempts: int = _PLACE.unpack_from(self._index, row * _PLACE.size)[2]
+        return attempts
 
     def get(self, row: int) -> Outcome | None:
         """A row's outcome, if it has one."""
-        offset, length, status, _ = self._read_place(row)
-        if status == Status.PENDING:
+        if not self._index[self._statuses + row]:
             return None
-        if self._log.writable():
-            self._log.flush()
-        return _decode(os.pread(self._log.fileno(), length, offset + _HEAD.size))
+        if self._unwritten:
+            self._write()
+        offset, length, _ = _PLACE.unpack_from(self._index, row * _PLACE.size)
+        with self._translated():
+            record = os.pread(self._log, length, offset)
+        try:
+            return _decode(record)
+        except msgspec.MsgspecError as fault:
+            raise StoreError(f"{self._name} is damaged: an answer in it cannot be read") from fault
 
     def of_status(self, *statuses: Status) -> Iterator[int]:
         """The numbers of the rows with one of these statuses, in order."""
-        for row in range(self._rows):
-            if self.status(row) in statuses:
-                yield row
+        wanted = bytes(statuses)
+        for first in range(0, self._rows, _STATUSES_AT_ONCE):
+            last = min(first + _STATUSES_AT_ONCE, self._rows)
+            there = self._index[self._statuses + first : self._statuses + last]
+            for row, status in enumerate(there, start=first):
+                if status in wanted:
+                    yield row
 
-    def _read_place(self, row: int) -> tuple[int, int, int, int]:
-        offset, length, status, attempts = _PLACE.unpack_from(self._index, row * _PLACE.size)
-        return offset, length, status, attempts
-
-    def _place(self, outcome: Outcome, offset: int, length: int) -> None:
-        _, _, before, attempts = place = self._read_place(outcome.row)
-        attempts = min(attempts + outcome.attempts, _ATTEMPTS_MAX)
-        if outcome.status >= before:
-            _PLACE.pack_into(self._index, outcome.row * _PLACE.size, offset, length, outcome.status, attempts)
-            self.counts[Status(before)] -= 1
-            self.counts[Status(outcome.status)] += 1
+    def _place(self, row: int, status: int, attempts: int, offset: int, length: int) -> None:
+        at = row * _PLACE.size
+        before = self._index[self._statuses + row]
+        old_offset, old_length, tried = _PLACE.unpack_from(self._index, at)
+        tried = min(tried + attempts, _ATTEMPTS_MAX)
+        if status < before:
+            offset, length = old_offset, old_length
         else:
-            _PLACE.pack_into(self._index, outcome.row * _PLACE.size, *place[:3], attempts)
+            self._index[self._statuses + row] = status
+            self.counts[before] -= 1
+            self.counts[status] += 1
+        _PLACE.pack_into(self._index, at, offset, length, tried)
 
-    def _scan(self) -> Iterator[tuple[int, int, Outcome]]:
-        offset = 0
-        self._log.seek(0)
-        while offset < self._end:
-            (length,) = _HEAD.unpack(self._log.read(_HEAD.size))
-            yield offset, length, _decode(self._log.read(length))
-            offset += _HEAD.size + length
-        self._log.seek(0, os.SEEK_END)
+    def _read_index(self) -> None:
+        """Go through the log, from head to head."""
+        begin, gulp, at = 0, b"", 0
+        while begin + at < self._end:
+            if len(gulp) - at < _HEAD.size:
+                begin, at = begin + at, 0
+                with self._translated():
+                    gulp = os.pread(self._log, _GULP_BYTES, begin)
+            try:
+                length, row, status, attempts = _HEAD.unpack_from(gulp, at)
+                self._place(row, status, attempts, begin + at + _HEAD.size, length)
+            except (struct.error, IndexError) as fault:
+                raise StoreError(f"{self._name} is damaged: it does not fit the job's rows") from fault
+            at += _HEAD.size + length
+            if at > len(gulp):
+                begin, gulp, at = begin + at, b"", 0
+
+    def _write(self) -> None:
+        view = memoryview(self._unwritten)
+        offset = self._end - len(view)
+        with self._translated():
+            while view:
+                written = os.pwrite(self._log, view, offset)
+                view, offset = view[written:], offset + written
+        self._unwritten = bytearray()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as fault:
+            raise StoreError(f"{self._name}: {fault.strerror or fault}") from fault

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ from bulkrate.errors import (
     OverBudget,
     RequestRefused,
     ServerUnreachable,
+    SinkError,
     SourceError,
 )
 from bulkrate.toolkit.jobs import money
@@ -35,7 +36,7 @@ from bulkrate.toolkit.recipes.base import Recipe
 from bulkrate.toolkit.recipes.grouping import Groups
 from bulkrate.toolkit.recipes.report_folder import ReportFolder
 from bulkrate.toolkit.recipes.requests import RequestLines, Requests
-from bulkrate.toolkit.sinks import open_sink
+from bulkrate.toolkit.sinks import exists, open_sink
 from bulkrate.toolkit.sinks.base import Sink
 from bulkrate.toolkit.sources import open_source
 from bulkrate.toolkit.sources.base import Source
@@ -78,13 +79,14 @@ class Desk:
         return cls(Path(config.load(file=file, environ=environ, flags=flags).home), environ)
 
     def begin(
-        self, spec: JobSpec, source: Source | None = None, *, fresh: bool = False
+        self, spec: JobSpec, source: Source | None = None, *, fresh: bool = False, overwrite: bool = False
     ) -> tuple[JobFolder, bool]:
         """A job as `spec` asks, and whether it was there already.
 
         The same job over the same content is the same job: it is gone on with, or if it has ended, its
-        answers are there. `fresh` makes a new one all the same. Raises `ConfigError`, `SourceError`,
-        `RecipeError`.
+        answers are there. `fresh` makes a new one all the same. A file that is there already is written
+        over only by the job that wrote it, or with `overwrite`. Raises `ConfigError`, `SourceError`,
+        `RecipeError`, `SinkError`.
         """
         recipe = recipe_for(spec)
         source = source_of(spec, source)
@@ -96,6 +98,7 @@ class Desk:
         fingerprint = spec.fingerprint(mark)
         if not fresh and (known := self._same(fingerprint, content_known=mark is not None)):
             return known, True
+        self._keep_output(spec, overwrite=overwrite)
         now = time.time()
         folder = JobFolder(self.home, new_job_id(spec.name or spec.asking.recipe, now))
         folder.make()
@@ -271,6 +274,19 @@ class Desk:
             if record.fingerprint == fingerprint:
                 return folder if content_known or not record.state.ended else None
         return None
+
+    def _keep_output(self, spec: JobSpec, *, overwrite: bool) -> None:
+        what = spec.sink.what
+        if what is None or overwrite or spec.asking.group_by or not exists(what):
+            return
+        if spec.name and any(record.written and record.spec.sink.what == what for record in self._runs(spec)):
+            return  # last night's result of the same job
+        raise SinkError(f"{what} exists; name another --output, or write over it with --overwrite")
+
+    def _runs(self, spec: JobSpec) -> Iterator[JobRecord]:
+        """The runs of a job of this name."""
+        records = (folder.load() for folder in job_folders(self.home))
+        return (record for record in records if record.spec.name == spec.name)
 
     def _with_model(self, spec: JobSpec, recipe: Recipe) -> JobSpec:
         """`spec` with a model for every row: without one, the only one that there is."""

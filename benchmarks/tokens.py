@@ -56,7 +56,8 @@ def noise(dice: random.Random) -> dict[str, str]:
         ),
         "log lines": lambda: (
             f"2026-11-20T{dice.randint(10, 23)}:14:07.{dice.randint(100, 999)}Z INFO "
-            f"worker-{dice.randint(0, 9)} request {dice.randint(10**5, 10**6)} took {dice.randint(1, 900)} ms status=200"
+            f"worker-{dice.randint(0, 9)} request {dice.randint(10**5, 10**6)} "
+            f"took {dice.randint(1, 900)} ms status=200"
         ),
     }
     return {name: "\n".join(line() for _ in range(200)) for name, line in made.items()}

@@ -12,6 +12,7 @@ from bulkrate.core.pricelist import Entry, Head, PriceList, Rates
 from bulkrate.core.prices import (
     BATCH,
     STANDARD,
+    TIERS,
     Mark,
     cost,
     dollars,
@@ -202,7 +203,7 @@ def test_a_private_address_is_told_by_itself(url, private):
 def test_a_model_without_a_price_is_free_only_at_a_private_address():
     local = price_of("org/llama-8b", LISTED, upstream_url="http://10.0.0.7:8000/v1")
     assert cost(usage(M, M), local).mark is Mark.LOCAL
-    assert cost(usage(M, M), local, BATCH).usd == 0
+    assert [cost(usage(M, M), local, tier).usd for tier in TIERS] == [0, 0, 0, 0]
     assert (
         cost(usage(M, M), price_of("org/llama-8b", LISTED, upstream_url="https://x.example/v1")).usd is None
     )

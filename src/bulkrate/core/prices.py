@@ -301,7 +301,7 @@ def price_of(
     if entry is None and mine is None:
         if upstream_url is not None and is_private(upstream_url):
             free = (Band(0, Rates(0, 0), Mark.LOCAL, "an upstream at a private address, without a price"),)
-            return Price(model=model, tiers={STANDARD: free, BATCH: free})
+            return Price(model=model, tiers=dict.fromkeys(TIERS, free))
         return Price(
             model=model,
             why_unknown=f"{prices.head.source} has no price for it",

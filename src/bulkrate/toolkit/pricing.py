@@ -6,13 +6,10 @@ is fetched when somebody asks for it. Loading a price book never touches the net
 
 from __future__ import annotations
 
-import http.client
 import io
 import os
 import re
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -158,6 +155,11 @@ def _read(path: Path) -> tuple[bytes, str, date]:
 
 def _fetched(url: str) -> tuple[bytes, str, date]:
     """The same of a URL; the server may know the day better."""
+    # They take longer to load than all the rest, and almost nobody fetches.
+    import http.client  # noqa: PLC0415
+    import urllib.error  # noqa: PLC0415
+    import urllib.request  # noqa: PLC0415
+
     try:
         with urllib.request.urlopen(url, timeout=_FETCH_TIMEOUT_S) as answer:  # noqa: S310
             content: bytes = answer.read(_ORIGINAL_BYTES_MAX + 1)

@@ -32,7 +32,7 @@ from bulkrate.providers.batch.languages import anthropic as language
 from bulkrate.providers.batch.languages.answers import error_body
 from bulkrate.providers.batch.languages.chat import Fields
 from bulkrate.providers.batch.limits import Limits, limits_for
-from bulkrate.providers.batch.replies import nonsense, quoted, read, seconds, shown, why_of
+from bulkrate.providers.batch.replies import gone_or_lost, nonsense, quoted, read, seconds, shown, why_of
 
 _BATCHES = "/v1/messages/batches"
 #: As in `openai.py`: never reached in practice, and never taken for "there is none".
@@ -319,10 +319,11 @@ def _refusal(reply: Reply) -> Refusal:
     elif why is Why.BUSY and ("batch" in message or "queue" in message):
         # The limit of requests that wait in batches, and not that of HTTP calls.
         why = Why.QUOTA
-    return Refusal(
+    told = Refusal(
         why=why,
         message=message,
         status=reply.status,
         code=error.type or None,
         retry_after_s=reply.retry_after_s,
     )
+    return gone_or_lost(told, known=bool(error.type))

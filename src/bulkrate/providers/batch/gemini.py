@@ -38,7 +38,16 @@ from bulkrate.providers.batch.languages.answers import embeddings, error_body
 from bulkrate.providers.batch.languages.chat import Fields
 from bulkrate.providers.batch.limits import Limits, limits_for
 from bulkrate.providers.batch.multipart import file_name
-from bulkrate.providers.batch.replies import nonsense, post, quoted, read, seconds, shown, why_of
+from bulkrate.providers.batch.replies import (
+    gone_or_lost,
+    nonsense,
+    post,
+    quoted,
+    read,
+    seconds,
+    shown,
+    why_of,
+)
 
 T = TypeVar("T")
 
@@ -464,10 +473,11 @@ def _refusal(reply: Reply) -> Refusal:
         why = Why.KEY
     elif reply.status == 403 and "may not exist" in message:
         why = Why.GONE
-    return Refusal(
+    told = Refusal(
         why=why,
         message=message,
         status=reply.status,
         code=error.status,
         retry_after_s=reply.retry_after_s,
     )
+    return gone_or_lost(told, known=bool(error.status))

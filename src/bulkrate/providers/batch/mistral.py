@@ -34,7 +34,7 @@ from bulkrate.providers.batch.languages.answers import error_body
 from bulkrate.providers.batch.languages.chat import Fields
 from bulkrate.providers.batch.limits import Limits, limits_for
 from bulkrate.providers.batch.multipart import file_name, form
-from bulkrate.providers.batch.replies import nonsense, post, quoted, read, shown, why_of
+from bulkrate.providers.batch.replies import gone_or_lost, nonsense, post, quoted, read, shown, why_of
 
 _FILES = "/v1/files"
 _JOBS = "/v1/batch/jobs"
@@ -341,10 +341,11 @@ def _refusal(reply: Reply) -> Refusal:
         told = {}
     message = _told(told) or f"the provider answered {reply.status}"
     code = told.get("code") or told.get("type")
-    return Refusal(
+    refusal = Refusal(
         why=_why(reply.status, message),
         message=message,
         status=reply.status,
         code=str(code) if code is not None else None,
         retry_after_s=reply.retry_after_s,
     )
+    return gone_or_lost(refusal, known=bool(_told(told)) and message.lower() != "not found")

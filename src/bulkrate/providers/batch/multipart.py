@@ -8,8 +8,8 @@ from bulkrate.providers.batch.base import Call, Content, Shard
 
 
 def file_name(shard: Shard) -> str:
-    """The name of a shard's file at the provider, by which it is found again."""
-    return f"{shard.id}.jsonl"
+    """The name of a shard's file at the provider, by which it is found again: it tells the content, too."""
+    return f"{shard.id}-{shard.fingerprint[:16]}.jsonl"
 
 
 def form(path: str, shard: Shard, fields: Mapping[str, str]) -> Call:

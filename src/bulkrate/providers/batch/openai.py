@@ -36,7 +36,7 @@ from bulkrate.providers.batch.base import (
 from bulkrate.providers.batch.languages.answers import error_body
 from bulkrate.providers.batch.limits import Limits, limits_for
 from bulkrate.providers.batch.multipart import file_name, form
-from bulkrate.providers.batch.replies import nonsense, post, quoted, read, shown, why_of
+from bulkrate.providers.batch.replies import gone_or_lost, nonsense, post, quoted, read, shown, why_of
 
 #: Pages that are looked through for a batch (a hundred on each), and for a file. A batch that is not found
 #: must not be there, so the first is never reached in practice; a file that is not found is only uploaded
@@ -470,7 +470,7 @@ def refusal(reply: Reply) -> Refusal:
     error = _error_in(reply.body)
     message = shown(error.message or f"the provider answered {reply.status}")
     code = str(error.code) if error.code is not None else None
-    return Refusal(
+    told = Refusal(
         why=_why(reply.status, code, message),
         message=message,
         status=reply.status,
@@ -478,6 +478,7 @@ def refusal(reply: Reply) -> Refusal:
         retry_after_s=reply.retry_after_s,
         limit_tokens=_limit_tokens(message),
     )
+    return gone_or_lost(told, known=bool(error.message) and message.lower() != "not found")
 
 
 def _why(status: int | None, code: str | None, message: str) -> Why:

@@ -6,6 +6,7 @@ What cannot be read is never taken for an answer; it counts as the provider bein
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -35,6 +36,19 @@ def nonsense(reply: Reply, what: str) -> RemoteRefused:
     """For an answer that makes no sense: whether the thing was done is unknown."""
     message = f"the provider's answer ({reply.status}) {what}; it is asked again later"
     return RemoteRefused(Refusal(why=Why.UNAVAILABLE, message=message, status=reply.status))
+
+
+def gone_or_lost(told: Refusal, *, known: bool) -> Refusal:
+    """A refusal as it is, but for a 404 that is not `known` to be the provider's own word.
+
+    Any web server says 404 to a wrong address. To take that for a batch that is gone is to buy it again.
+    """
+    if told.why is not Why.GONE or known:
+        return told
+    message = (
+        "404 comes from this address, but not in the provider's own manner; see whether the URL is right"
+    )
+    return replace(told, why=Why.UNAVAILABLE, message=message)
 
 
 def why_of(status: int) -> Why:  # noqa: PLR0911  # one way out per status

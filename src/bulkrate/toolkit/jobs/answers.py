@@ -93,9 +93,10 @@ class Answers:
                     raise StoreError(f"{self._name} is shorter than it should be; it was cut or replaced")
                 if writable:
                     os.ftruncate(self._log, committed)
-                # Unlinked at once: it goes with its process. Statuses stand behind the places.
-                with tempfile.TemporaryFile() as file:
-                    file.truncate(max(rows, 1) * (_PLACE.size + 1))
+                # Without a name: it goes with its process. Statuses stand behind the places.
+                with tempfile.TemporaryFile(dir=path if os.access(path, os.W_OK) else None) as file:
+                    # Not truncate: to write into a hole of a full disk would kill the process.
+                    os.posix_fallocate(file.fileno(), 0, max(rows, 1) * (_PLACE.size + 1))
                     self._index = mmap.mmap(file.fileno(), 0)
             except BaseException:
                 os.close(self._log)
@@ -158,11 +159,9 @@ class Answers:
         if self._unwritten:
             self._write()
         offset, length, _ = _PLACE.unpack_from(self._index, row * _PLACE.size)
-        with self._translated():
-            record = os.pread(self._log, length, offset)
         try:
-            return _decode(record)
-        except msgspec.MsgspecError as fault:
+            return _decode(os.pread(self._log, length, offset))
+        except (OSError, msgspec.MsgspecError) as fault:
             raise StoreError(f"{self._name} is damaged: an answer in it cannot be read") from fault
 
     def of_status(self, *statuses: Status) -> Iterator[int]:

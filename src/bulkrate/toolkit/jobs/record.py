@@ -107,6 +107,7 @@ class JobRecord(msgspec.Struct, kw_only=True):
     trouble: str | None = None
     #: Opened again for the rows without an answer; what was tried before no longer counts.
     renewed: bool = False
+    renewed_at: int = 0
     #: The result was written once: it is ours to be replaced.
     written: bool = False
     #: The money was agreed to.

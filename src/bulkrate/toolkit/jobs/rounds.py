@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bulkrate.errors import RecipeError
@@ -18,7 +19,7 @@ class NextRound:
     """The rows to send. `model` is set when all of them go to that one."""
 
     purpose: Purpose
-    rows: list[int] | range
+    rows: Sequence[int]
     model: str | None = None
 
 
@@ -28,27 +29,38 @@ def next_round(record: JobRecord, answers: Answers) -> NextRound | None:
     Failures that may pass are tried again first, then answers that were not as asked are asked for again,
     then what is left goes to a better model.
     """
-    spec = record.spec
+    rows: Sequence[int]
     if record.renewed:
-        rows = list(answers.of_status(Status.PENDING, Status.FAILED, Status.INVALID))
-        return NextRound(Purpose.RETRY, rows)
+        rows = _numbers(answers.of_status(Status.PENDING, Status.FAILED, Status.INVALID))
+        return NextRound(Purpose.RETRY, rows) if rows else None
     if not record.rounds:
-        rows = list(answers.of_status(Status.PENDING))
+        none_yet = answers.counts[Status.PENDING] == len(answers)
+        rows = range(len(answers)) if none_yet else _numbers(answers.of_status(Status.PENDING))
         return NextRound(Purpose.FIRST, rows) if rows else None
-    had = [each.purpose for each in record.rounds]
-    if had.count(Purpose.RETRY) < spec.retries:
-        rows = [row for row, outcome in _of(answers, Status.FAILED) if outcome.retryable or outcome.alone]
-        if rows:
-            return NextRound(Purpose.RETRY, rows, record.rounds[-1].model)
+    return _after(record, answers)
+
+
+def _after(record: JobRecord, answers: Answers) -> NextRound | None:
+    spec = record.spec
+    had = [each.purpose for each in record.rounds[record.renewed_at :]]
+    tries_left = had.count(Purpose.RETRY) < spec.retries
+    # A row whose neighbours may have brought it down was not tried yet, and by itself it is tried once.
+    rows = _numbers(
+        row
+        for row, outcome in _of(answers, Status.FAILED)
+        if outcome.alone or (outcome.retryable and tries_left)
+    )
+    if rows:
+        return NextRound(Purpose.RETRY, rows, record.rounds[-1].model)
     if had.count(Purpose.REASK) < spec.reask:
         # A model that does not want to answer will not want to the next time.
-        rows = [row for row, outcome in _of(answers, Status.INVALID) if outcome.code == INVALID]
+        rows = _numbers(row for row, outcome in _of(answers, Status.INVALID) if outcome.code == INVALID)
         if rows:
             return NextRound(Purpose.REASK, rows, record.rounds[-1].model)
     escalated = had.count(Purpose.ESCALATE)
     if escalated < len(spec.model.escalate):
-        rows = [row for row in range(len(answers)) if _wants_better(answers, row, spec.model)]
-        if rows:
+        wanted = (row for row in range(len(answers)) if _wants_better(answers, row, spec.model))
+        if rows := _numbers(wanted):
             return NextRound(Purpose.ESCALATE, rows, spec.model.escalate[escalated])
     return None
 
@@ -69,6 +81,11 @@ def model_of(ask: ModelAsk, row: Row) -> str:
     if ask.model is None:
         raise RecipeError("the row names no model, and there is none for all; give --model")
     return ask.model
+
+
+def _numbers(rows: Iterable[int]) -> Sequence[int]:
+    # Eight bytes each: a list of a million numbers takes five times as much.
+    return array("Q", rows)
 
 
 def _of(answers: Answers, status: Status) -> Iterator[tuple[int, Outcome]]:

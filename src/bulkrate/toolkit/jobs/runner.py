@@ -132,7 +132,7 @@ class Runner:
         if not record.state.ended:
             raise JobError(f"job {record.id} is {record.state}; go on with: bulkrate resume {record.id}")
         record.state, record.ended_at, record.trouble = JobState.READY, None, None
-        record.renewed, record.allowed = True, False
+        record.renewed, record.renewed_at, record.allowed = True, len(record.rounds), False
         self._save()
         return missing
 

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import msgspec
 
 from bulkrate.core.estimate import Actual, Estimate, Estimator, ModelActual, Money
-from bulkrate.core.prices import BATCH, STANDARD, Mark, Price, cost, is_private
+from bulkrate.core.pricelist import Rates
+from bulkrate.core.prices import BATCH, STANDARD, TIERS, Band, Mark, Price, cost, is_private
 from bulkrate.errors import OverBudget
 from bulkrate.providers.usage import Usage
 from bulkrate.toolkit.counting import counter
@@ -22,6 +23,7 @@ from bulkrate.toolkit.pricing import PriceBook
 # Beyond this many requests every second, third, … is counted and stands for its neighbours.
 _COUNTED_MAX = 20_000
 _HERE = "http://127.0.0.1"
+_FREE = Band(0, Rates(0, 0), Mark.LOCAL, "the sandbox answers for nothing")
 
 
 class Countable(Protocol):
@@ -77,6 +79,7 @@ class Prices:
     def __init__(self, place: PlaceAsk, environ: Mapping[str, str]) -> None:
         settings = settings_of(place, environ)
         self._book = PriceBook.load(overrides=settings.prices)
+        self._rehearsal = place.sandbox is not None
         self._server = place.server
         self._upstreams = list(settings.upstreams.values())
         #: A batch API sells at the batch price; an inference server does not know what waits.
@@ -85,6 +88,8 @@ class Prices:
 
     def price(self, model: str) -> Price:
         """What a model costs here."""
+        if self._rehearsal:
+            return Price(model=model, tiers=dict.fromkeys(TIERS, (_FREE,)))
         return self._book.price(model, self._url_for(model))
 
     def _url_for(self, model: str) -> str:
@@ -108,9 +113,9 @@ def forecast(job: Countable, prices: Prices) -> Forecast:
     added = 0
     for model, endpoint, body in job.requests(step):
         tokens = count.request(body, endpoint)
-        for _ in range(min(step, total - added)):
-            estimator.add(model, tokens)
-            added += 1
+        lines = min(step, total - added)
+        estimator.add(model, tokens, lines)
+        added += lines
     return Forecast(estimate=estimator.estimate(), tier=prices.tier, counted_every=step)
 
 

@@ -36,7 +36,7 @@ class LanceDBSink(Spooled):
     distance that is named with it.
     """
 
-    #: LanceDB holds in memory what it merges, several times over (256 MB took 1.5 GB, 64 MB took 0.8 GB). More
+    #: LanceDB holds in memory what it merges, several times over: 256 MB took 1.5 GB, 64 MB took 0.8 GB. More
     #: bytes than this are merged in steps, each a version.
     bytes_per_version = 128 << 20
 

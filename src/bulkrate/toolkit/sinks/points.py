@@ -42,7 +42,7 @@ class Point(msgspec.Struct, frozen=True):
 class Points:
     """Turns rows into points, all of one dimension; counts those without a vector in `left_out`.
 
-    Raises `SinkError` for a table that has no vector column, or several, and none of the key columns.
+    Raises `SinkError` for a table that has no vector column, or several, or lacks a key column.
     """
 
     def __init__(self, table: Table, place: str) -> None:

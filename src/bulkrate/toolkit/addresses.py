@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -176,9 +176,15 @@ def marks(all_of_them: Sequence[File]) -> str:
 def public(address: str) -> str:
     """An address without its password and its parameters, to be shown."""
     parts = urlsplit(address)
+    if not parts.scheme:
+        return address
     host = parts.netloc.rpartition("@")
     user = host[0].partition(":")[0]
-    return urlunsplit((parts.scheme, f"{user}@{host[2]}" if user else host[2], parts.path, "", ""))
+    return (
+        f"{parts.scheme}://{user}@{host[2]}{parts.path}"
+        if user
+        else f"{parts.scheme}://{host[2]}{parts.path}"
+    )
 
 
 @contextmanager

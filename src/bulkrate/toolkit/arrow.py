@@ -107,6 +107,17 @@ def vector_array_of(cells: Sequence[Vector | None], dtype: VectorType, dimension
     return pa.FixedSizeListArray.from_arrays(numbers, type=vector_type(dtype, dimensions), mask=missing)
 
 
+def single_precision(schema: Any) -> Any:
+    """The schema with float32 for float16, for those who do not know it."""
+    return pa.schema([field.with_type(_single(field.type)) for field in schema])
+
+
+def _single(kind: Any) -> Any:
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    return pa.list_(_single(kind.value_type), kind.list_size) if pa.types.is_fixed_size_list(kind) else kind
+
+
 def _kind(kind: Any) -> Kind:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     types = pa.types

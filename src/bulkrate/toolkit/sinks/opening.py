@@ -19,6 +19,10 @@ FORMATS = ("csv", "tsv", "jsonl", "ndjson", "json", "parquet", "arrow", "feather
 #: Databases and stores by the scheme of their addresses: the module, and the class whose
 #: `at(address, **options)` makes the sink.
 SCHEMES: dict[str, tuple[str, str]] = {
+    "sqlite": ("bulkrate.toolkit.sinks.sqlite", "SqliteSink"),
+    "duckdb": ("bulkrate.toolkit.sinks.duckdb", "DuckdbSink"),
+    "postgresql": ("bulkrate.toolkit.sinks.postgresql", "PostgresqlSink"),
+    "postgres": ("bulkrate.toolkit.sinks.postgresql", "PostgresqlSink"),
     "postgresql+pgvector": ("bulkrate.toolkit.sinks.pgvector", "PgvectorSink"),
     "lancedb": ("bulkrate.toolkit.sinks.lancedb", "LanceDBSink"),
     "qdrant": ("bulkrate.toolkit.sinks.qdrant", "QdrantSink"),
@@ -87,6 +91,8 @@ def _with_table(address: str, table: str) -> str:
 
 def _database(scheme: str, address: str, options: dict[str, Any]) -> Sink:
     module, name = SCHEMES[scheme]
+    if scheme == "duckdb":
+        extras.load("pyarrow", "tables", f"writing {public(address)}", SinkError)
     try:
         return cast("Sink", getattr(import_module(module), name).at(address, **options))
     except TypeError as fault:

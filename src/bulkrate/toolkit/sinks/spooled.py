@@ -36,10 +36,14 @@ class Spooled(ABC):
         self.discard()
         self.table = table
         self.layout = Layout(table, self.name)
-        typed = self.begin()
-        self.fits = {column.name: Fit(column) for column in self.layout.columns if column.name not in typed}
+        self.fits = self._unseen(set())
+        self.fits = self._unseen(self.begin())
         with translated(self.name, SinkError):
             self._spool = Spool(self.folder)
+
+    def _unseen(self, typed: set[str]) -> dict[str, Fit]:
+        """What is to be found out: of all columns but those whose type is known."""
+        return {column.name: Fit(column) for column in self.layout.columns if column.name not in typed}
 
     def write(self, rows: Sequence[Row]) -> None:
         """Take some rows. Raises `SinkError`."""

@@ -103,7 +103,7 @@ class Delimited(Text):
 
     def _lines(self, records: Iterable[list[str]]) -> bytes:
         told: list[str] = []
-        # With this line end the library puts both of its signs in quotes when a cell holds them; we write one.
+        # With this line end the library quotes cells with either of its signs; we write one.
         writer = csv.writer(_Taking(told.append), delimiter=self._delimiter, lineterminator="\r\n")
         writer.writerows(records)
         return "".join(f"{line[:-2]}\n" for line in told).encode()

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from bulkrate.errors import SourceError
 from bulkrate.toolkit import extras
 from bulkrate.toolkit.addresses import File, Standard, extension, files
+from bulkrate.toolkit.databases import Database, database, is_database
 from bulkrate.toolkit.sources.base import Source
 from bulkrate.toolkit.table import Column, Row
 
@@ -80,6 +81,8 @@ def _named(what: str | Path, *, query: str | None, table: str | None, format_: s
     if text == "-":
         _no_query("standard input", query, table)
         return _standard(sys.stdin.buffer, format_)
+    if is_database(text):
+        return _queried(database(text, table, SourceError), query)
     _no_query(text, query, table)
     found = files(what)
     parts = [_file(file, format_ or extension(file.path)) for file in found]
@@ -88,6 +91,24 @@ def _named(what: str | Path, *, query: str | None, table: str | None, format_: s
     from bulkrate.toolkit.sources.chain import Chain  # noqa: PLC0415
 
     return Chain(text, found, parts)
+
+
+def _queried(place: Database, query: str | None) -> Source:
+    from bulkrate.toolkit.sources.asked import asked  # noqa: PLC0415
+
+    query = asked(place, query)
+    if place.kind == "sqlite":
+        from bulkrate.toolkit.sources.sqlite import Sqlite  # noqa: PLC0415
+
+        return Sqlite(place, query)
+    if place.kind == "postgresql":
+        from bulkrate.toolkit.sources.postgresql import Postgresql  # noqa: PLC0415
+
+        return Postgresql(place, query)
+    extras.load("pyarrow", "tables", f"reading {place.name}", SourceError)
+    from bulkrate.toolkit.sources.duckdb import Duckdb  # noqa: PLC0415
+
+    return Duckdb(place, query)
 
 
 def _no_query(what: str, query: str | None, table: str | None) -> None:

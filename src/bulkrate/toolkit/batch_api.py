@@ -7,7 +7,7 @@ made again for a while. It decides nothing about jobs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +43,8 @@ _REFUSALS: dict[int, type[RequestRefused]] = {
     422: Unprocessable,
 }
 _CHUNK_BYTES = 1 << 20
+#: So much of a growing stream is read at once.
+GROWING_BYTES = 8 << 20
 # An upload of gigabytes takes its time; silence does not.
 _READ_S = 120
 _CALL_S = 60
@@ -90,10 +92,15 @@ class RemoteBatch(msgspec.Struct, frozen=True):
     input_file_id: str | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
-    errors: RemoteFaults | None = None
+    errors: RemoteFaults | list[Any] | None = None
     request_counts: RemoteCounts | None = None
     metadata: dict[str, Any] | None = None
     progress: RemoteProgress | None = None
+
+    @property
+    def faults(self) -> list[RemoteFault]:
+        """Why the input was rejected, if it was."""
+        return (self.errors.data or []) if isinstance(self.errors, RemoteFaults) else []
 
     @property
     def ended(self) -> bool:
@@ -193,7 +200,8 @@ class BatchApi:
     ) -> RemoteBatch:
         """Begin a batch. `key` makes it safe to ask again, where the server knows such keys.
 
-        `isolate` lets bad lines fail alone; only a bulkrate server takes that.
+        `isolate` lets bad lines fail alone. Only a bulkrate server takes that, and is asked again: another
+        may have begun the batch although its answer never came (see `find`).
         """
         ask: dict[str, Any] = {
             "input_file_id": file_id,
@@ -207,7 +215,8 @@ class BatchApi:
         def request() -> SyncRequestBuilder:
             return self._json_call("/batches", ask).header("idempotency-key", key)
 
-        return self._call(request, lambda answer: _decoded(answer, RemoteBatch))
+        call = self._call if isolate else self._call_once
+        return call(request, lambda answer: _decoded(answer, RemoteBatch))
 
     def get(self, batch_id: str) -> RemoteBatch:
         """A batch as it is now. Raises `NotFound`."""
@@ -240,26 +249,36 @@ class BatchApi:
         except NotFound:
             return
 
-    def growing(self, batch_id: str, stream: str, offset: int) -> tuple[bytes, bool]:
-        """What came to the `output` or `errors` of a batch since `offset`, and whether that was all.
-
-        At most one chunk of 8 MiB is returned; only a bulkrate server can do this.
+    def growing(self, batch_id: str, stream: str, offset: int) -> bytes:
+        """What came to the `output` or `errors` of a batch since `offset`: all of it, or at least
+        `GROWING_BYTES` with the end of a line in them. Only a bulkrate server can do this.
         """
         path = f"{self.url}/batches/{quote(batch_id)}/{stream}?offset={offset}"
 
-        def read(answer: SyncResponse) -> tuple[bytes, bool]:
-            length = int(answer.get_header("content-length") or 0)
-            data = bytes(answer.body_reader.read(8 << 20) or b"")
-            return data, answer.get_header("x-complete") == "true" and len(data) == length
+        def read(answer: SyncResponse) -> bytes:
+            data = bytearray()
+            while chunk := answer.body_reader.read(GROWING_BYTES):
+                data += bytes(chunk)
+                if len(data) >= GROWING_BYTES and b"\n" in data:
+                    break
+            return bytes(data)
 
         return self._call(lambda: self._client.get(path), read)
 
-    def content(self, file_id: str, offset: int) -> AbstractContextManager[SyncResponse]:
-        """The content of a file from `offset` on, as a response to be read while it comes."""
+    def content(self, file_id: str, offset: int) -> Iterator[bytes]:
+        """The content of a file from `offset` on, while it comes. One try: whoever reads knows how far."""
         request = self._authorised(self._client.get(f"{self.url}/files/{quote(file_id)}/content"))
         if offset:
             request = request.header("range", f"bytes={offset}-")
-        return request.build_streamed()
+        with self._translated(), request.build_streamed() as answer:
+            if answer.status == 416:  # nothing comes after the offset
+                return
+            if answer.status >= 400:
+                raise _refusal(answer, self.url)
+            skip = offset if answer.status == 200 else 0  # a server that does not know ranges
+            while chunk := bytes(answer.body_reader.read_chunk() or b""):
+                yield chunk[skip:]
+                skip = max(0, skip - len(chunk))
 
     def _get(self, path: str, shape: type[T]) -> T:
         return self._call(
@@ -287,11 +306,15 @@ class BatchApi:
         raise AssertionError  # the loop above returns or raises
 
     def _call_once(self, request: Callable[[], SyncRequestBuilder], read: Callable[[SyncResponse], T]) -> T:
+        with self._translated(), self._authorised(request()).build_streamed() as answer:
+            if answer.status >= 400:
+                raise _refusal(answer, self.url)
+            return read(answer)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            with self._authorised(request()).build_streamed() as answer:
-                if answer.status >= 400:
-                    raise _refusal(answer, self.url)
-                return read(answer)
+            yield
         except PyreqwestError as error:
             raise ServerUnreachable(
                 f"the Batch API at {self.url} does not answer ({type(error).__name__}); "

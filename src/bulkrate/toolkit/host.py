@@ -29,6 +29,8 @@ _START_S_MAX = 60.0
 # What was in flight may take this long to land, and a little more.
 _LET_GO_S_MAX = 60.0
 _LOOK_S = 0.03
+# Not long: a host that has died comes back by being started.
+_PATIENCE_S = 3.0
 
 
 class HostAsk(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +93,7 @@ class Attached:
         until = time.monotonic() + _START_S_MAX
         while time.monotonic() < until:
             if (door := read_door(self._folder)) is not None and _is_alive(door.pid):
-                api = BatchApi(door.url, door.key)
+                api = BatchApi(door.url, door.key, patience_s=_PATIENCE_S)
                 if api.is_bulkrate():
                     return api
                 api.close()

@@ -167,15 +167,14 @@ class Collector:
 
 
 def lines_in(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Whole lines, each with its line break, of bytes that come in pieces.
-
-    What stands after the last line break is not a line yet, and is left out.
-    """
+    """The lines, each with its line break, of bytes that come in pieces. The last may lack its break."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             yield line + b"\n"
+    if rest:
+        yield rest
 
 
 def _response_in(found: _Line) -> _Response | None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from bulkrate.errors import Conflict, NotFound, ServerUnreachable, Unavailable
+from bulkrate.errors import Conflict, JobError, NotFound, ServerUnreachable, Unavailable
 from bulkrate.providers.usage import Usage
-from bulkrate.toolkit.batch_api import RemoteBatch
+from bulkrate.toolkit.batch_api import GROWING_BYTES, RemoteBatch
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
 from bulkrate.toolkit.jobs.collect import Collector, lines_in
 from bulkrate.toolkit.jobs.money import bought
@@ -28,6 +28,8 @@ _LINES_AT_ONCE = 2_000
 _POLL_GROWTH = 1.5
 #: So many polls in a row may fail before the job gives up for now.
 _FAILED_POLLS_MAX = 5
+#: A batch that was refused as a whole for one of these may be taken later.
+_PASSING_FAULTS = {"token_limit_exceeded"}
 
 
 class Moving(msgspec.Struct):
@@ -69,14 +71,15 @@ class Follower:
 
     def follow(self, round_: Round) -> None:
         """Return when every part has ended and is collected."""
-        for part in round_.parts:
-            if part.batch_id is None:
-                self._submit(part)
         shortest, longest = self._place.poll_s
         wait_s, failed = shortest, 0
         while open_parts := [part for part in round_.parts if not part.collected]:
             moving = Moving()
+            got = 0
             try:
+                for part in open_parts:
+                    if part.batch_id is None:
+                        self._submit(part)
                 got = sum(self._look(part, round_, moving) for part in open_parts)
                 failed = 0
             except (ServerUnreachable, Unavailable):
@@ -84,7 +87,6 @@ class Follower:
                 if failed > _FAILED_POLLS_MAX:
                     raise
                 self._place.again()
-                got = 0
             self._moved(moving)
             wait_s = shortest if got else min(wait_s * _POLL_GROWTH, longest)
             if not all(part.collected for part in round_.parts):
@@ -93,50 +95,71 @@ class Follower:
     def cancel(self, round_: Round) -> None:
         """Ask for every running part to stop. What was answered is collected by `follow`, as ever."""
         for part in round_.parts:
-            if part.batch_id is None:
+            if part.collected:
+                continue
+            if part.batch_id is None and not self._was_created(part):
                 part.collected = True
-            elif not part.collected:
-                try:
-                    self._place.api.cancel(part.batch_id)
-                except Conflict:
-                    continue  # it has ended by itself
+                continue
+            try:
+                self._place.api.cancel(part.batch_id or "")
+            except Conflict:
+                continue  # it has ended by itself
+            except NotFound:
+                self._close(part, RemoteBatch(id=part.batch_id or "", status="was lost"))
         self._save()
 
     def _submit(self, part: Part) -> None:
-        api = self._place.api
-        metadata = {"bulkrate_job": self._record.id, "bulkrate_part": part.key}
-        if part.file_id is not None and not self._place.ours:
-            # The create call may have been done though its answer never came; this server knows no keys.
-            found = api.find(metadata)
-            if found is not None:
-                part.batch_id, part.status = found.id, found.status
-                self._save()
-                return
+        # A server that knows no keys may have begun the batch though its answer never came.
+        if not self._place.ours and self._was_created(part):
+            return
+        uploaded_before = part.file_id is not None
         if part.file_id is None:
-            part.file_id = api.upload(self._folder / part.file)
+            part.file_id = self._place.api.upload(self._folder / part.file)
             self._save()
         try:
-            batch = api.create(
+            batch = self._place.api.create(
                 part.file_id,
                 endpoint=part.endpoint,
                 window=self._record.spec.window,
-                metadata=metadata,
+                metadata=self._metadata(part),
                 key=part.key,
                 isolate=self._place.ours,
             )
         except NotFound:
+            if not uploaded_before:
+                raise
             # The upload has expired, or another server answers here now.
             part.file_id = None
-            self._save()
             self._submit(part)
             return
         part.batch_id, part.status = batch.id, batch.status
         self._save()
 
+    def _was_created(self, part: Part) -> bool:
+        """Look for the batch of a part whose input is there, but whose create call had no answer."""
+        if part.file_id is None:
+            return False
+        found = self._place.api.find(self._metadata(part))
+        if found is None:
+            return False
+        part.batch_id, part.status = found.id, found.status
+        self._save()
+        return True
+
+    def _metadata(self, part: Part) -> dict[str, str]:
+        return {"bulkrate_job": self._record.id, "bulkrate_part": part.key}
+
     def _look(self, part: Part, round_: Round, moving: Moving) -> int:
         """See how a part is getting on and take in what has come; how many lines that was."""
         assert part.batch_id is not None  # noqa: S101  # it was submitted
-        batch = self._place.api.get(part.batch_id)
+        try:
+            batch = self._place.api.get(part.batch_id)
+        except NotFound as error:
+            raise JobError(
+                f"{self._place.where} does not know {part.batch_id} of job {self._record.id} (any more, or "
+                "not with this key). To give it up and send its rows again, which may pay for them twice: "
+                f"bulkrate cancel {self._record.id}, then bulkrate retry {self._record.id}"
+            ) from error
         part.status = batch.status
         if batch.progress is not None:
             moving.in_flight += batch.progress.in_flight
@@ -154,29 +177,23 @@ class Follower:
 
     def _take_growing(self, part: Part, stream: str, round_: Round) -> int:
         got = 0
-        while True:
+        more = True
+        while more:
             offset = part.read_output if stream == "output" else part.read_errors
             assert part.batch_id is not None  # noqa: S101  # it was submitted
-            data, _ = self._place.api.growing(part.batch_id, stream, offset)
+            data = self._place.api.growing(part.batch_id, stream, offset)
             whole = data[: data.rfind(b"\n") + 1]
-            if not whole:
-                return got
             got += self._take(part, stream, lines_in(iter([whole])), round_)
+            more = len(data) >= GROWING_BYTES
+        return got
 
     def _take_files(self, part: Part, batch: RemoteBatch, round_: Round) -> int:
         got = 0
         for stream, file_id in (("output", batch.output_file_id), ("errors", batch.error_file_id)):
-            if not file_id:  # Azure sends an empty text where there is no file
-                continue
-            offset = part.read_output if stream == "output" else part.read_errors
-            with self._place.api.content(file_id, offset) as answer:
-                if answer.status == 416:  # nothing comes after the offset
-                    continue
-                if answer.status >= 400:
-                    raise Unavailable(f"the results of {part.batch_id} cannot be read ({answer.status})")
-                skip = offset if answer.status == 200 else 0
-                chunks = iter(lambda: bytes(answer.body_reader.read_chunk() or b""), b"")
-                got += self._take(part, stream, lines_in(_without(chunks, skip)), round_)
+            if file_id:  # Azure sends an empty text where there is no file
+                offset = part.read_output if stream == "output" else part.read_errors
+                chunks = self._place.api.content(file_id, offset)
+                got += self._take(part, stream, lines_in(chunks), round_)
         return got
 
     def _take(self, part: Part, stream: str, lines: Iterator[bytes], round_: Round) -> int:
@@ -204,14 +221,11 @@ class Follower:
 
     def _close(self, part: Part, batch: RemoteBatch) -> None:
         """The batch has ended and its lines are in. Rows it never spoke of are told as missing, with why."""
-        faults = (batch.errors.data if batch.errors else None) or []
-        by_line = {fault.line: fault for fault in faults if fault.line}
-        why = next((fault for fault in faults if fault.message), None)
+        by_line = {fault.line: fault for fault in batch.faults if fault.line}
+        why = next((fault for fault in batch.faults if fault.message), None)
         with (self._folder / part.file).open("rb") as file:
             for number, line in enumerate(file, start=1):
                 rows = rows_in(msgspec.json.decode(line, type=_CustomId).custom_id)
-                if self._answers.status(rows[0]) is not Status.PENDING:
-                    continue
                 fault = by_line.get(number, why if not by_line else None)
                 self._answers.add(
                     Outcome(
@@ -219,10 +233,11 @@ class Follower:
                         status=Status.FAILED,
                         code=(fault and fault.code) or "missing",
                         message=(fault and fault.message) or f"the batch {batch.status} without this line",
-                        retryable=fault is None or (bool(by_line) and number not in by_line),
+                        retryable=fault is None or fault.code in _PASSING_FAULTS,
                         attempts=0,
                     )
                     for row in rows
+                    if self._answers.status(row) is Status.PENDING
                 )
         part.collected = True
         self._record.answers_bytes = self._answers.commit()
@@ -231,13 +246,3 @@ class Follower:
 
 class _CustomId(msgspec.Struct):
     custom_id: str
-
-
-def _without(chunks: Iterator[bytes], skip: int) -> Iterator[bytes]:
-    """The chunks without their first `skip` bytes, for servers that do not know ranges."""
-    for chunk in chunks:
-        if skip >= len(chunk):
-            skip -= len(chunk)
-            continue
-        yield chunk[skip:]
-        skip = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,8 @@ import pytest
 from bulkrate.errors import SinkError
 from bulkrate.toolkit.sinks.pgvector import PgvectorSink
 from bulkrate.toolkit.table import Row, Table, VectorType
+from tests.support.postgres import cluster
+from tests.support.postgres import database as own_database
 from tests.toolkit.sinks.vectors import EAST, EVERY_CELL, NORTH, UP, rows, table, vector
 
 psycopg = pytest.importorskip("psycopg")
@@ -20,8 +23,8 @@ psycopg = pytest.importorskip("psycopg")
 class Database:
     """A database of the test's own."""
 
-    def __init__(self, root: str, name: str) -> None:
-        self.url = f"{root}/{name}"
+    def __init__(self, url: str) -> None:
+        self.url = url
         self.address = self.url.replace("postgresql://", "postgresql+pgvector://")
 
     def ask(self, query: str) -> list[Any]:
@@ -47,21 +50,27 @@ class Database:
 
 
 @pytest.fixture(scope="module")
-def server() -> str:
-    """The root of a server's addresses."""
-    if not (root := os.environ.get("BULKRATE_TEST_PGVECTOR")):
-        pytest.skip("BULKRATE_TEST_PGVECTOR names no PostgreSQL with pgvector (postgresql://USER@HOST:PORT)")
-    return root
+def server() -> Iterator[str]:
+    """The root of a server's addresses: of that which BULKRATE_TEST_PGVECTOR names, else of our own."""
+    if named := os.environ.get("BULKRATE_TEST_PGVECTOR"):
+        yield named
+        return
+    with cluster() as root:
+        with psycopg.connect(f"{root}/postgres") as connection:
+            query = "SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"
+            there = connection.execute(query).fetchone()
+        if there is None:
+            pytest.skip(
+                "this machine's PostgreSQL has no pgvector: name one that has, with a user who may create "
+                "databases, in BULKRATE_TEST_PGVECTOR (postgresql://USER@HOST:PORT)"
+            )
+        yield root
 
 
 @pytest.fixture
 def database(server: str) -> Iterator[Database]:
-    name = f"bulkrate_{uuid4().hex}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield Database(server, name)
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name}")
+    with own_database(server) as url:
+        yield Database(url)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
@@ -205,7 +214,7 @@ def test_one_who_may_not_write_is_told_at_once(database: Database) -> None:
     reader = f"reader_{uuid4().hex}"
     database.ask(f"CREATE ROLE {reader} LOGIN")
     try:
-        address = database.address.replace("//postgres@", f"//{reader}@")
+        address = re.sub("//[^@]*@", f"//{reader}@", database.address)
         with pytest.raises(SinkError, match="this user may not write there"):
             PgvectorSink.at(f"{address}?table=products").open(table("sku"))
     finally:

@@ -51,9 +51,11 @@ class Door(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def folder_of(home: Path, ask: HostAsk) -> Path:
-    """The folder of the host for these upstreams: another when any of them is another, keys aside."""
+    """The folder of the host for these upstreams: another when one of them is elsewhere. How they are driven
+    may change meanwhile, and its batches are found again.
+    """
     upstreams = {
-        name: msgspec.structs.replace(upstream, key=None, headers={})
+        name: (upstream.url, upstream.kind, upstream.provider)
         for name, upstream in ask.settings.upstreams.items()
     }
     what = msgspec.json.encode((upstreams, ask.sandbox), order="deterministic")

@@ -26,10 +26,11 @@ from bulkrate.errors import (
 )
 from bulkrate.toolkit.jobs import money
 from bulkrate.toolkit.jobs.progress import Progress
-from bulkrate.toolkit.jobs.record import JobFolder, JobRecord, JobState, job_folders, new_job_id
+from bulkrate.toolkit.jobs.reading import content_of
+from bulkrate.toolkit.jobs.record import JobFolder, JobRecord, JobState, beginning, job_folders, new_job_id
 from bulkrate.toolkit.jobs.reuse import forget
 from bulkrate.toolkit.jobs.runner import Runner
-from bulkrate.toolkit.jobs.spec import JobSpec
+from bulkrate.toolkit.jobs.spec import JobSpec, PlaceAsk
 from bulkrate.toolkit.place import Place, open_place, settle
 from bulkrate.toolkit.recipes import check, recipe_of
 from bulkrate.toolkit.recipes.base import Recipe
@@ -89,25 +90,90 @@ class Desk:
         `RecipeError`, `SinkError`.
         """
         recipe = recipe_for(spec)
-        source = source_of(spec, source)
+        if isinstance(recipe, Requests):  # kept, so that the file is not needed again
+            spec = msgspec.structs.replace(
+                spec, asking=msgspec.structs.replace(spec.asking, endpoint=recipe.endpoint)
+            )
+        given, source = source, source_of(spec, source)
         if source.columns is not None and not isinstance(recipe, Requests) and not spec.asking.group_by:
             check(spec.asking, [column.name for column in source.columns])
+        asked = spec.place
         spec = msgspec.structs.replace(spec, place=settle(spec.place, self._environ))
         spec = self._with_model(spec, recipe)
         mark = source.mark()
-        fingerprint = spec.fingerprint(mark)
-        if not fresh and (known := self._same(fingerprint, content_known=mark is not None)):
-            return known, True
-        self._keep_output(spec, overwrite=overwrite)
         now = time.time()
-        folder = JobFolder(self.home, new_job_id(spec.name or spec.asking.recipe, now))
-        folder.make()
-        folder.save(
-            JobRecord(
-                id=folder.id, spec=spec, fingerprint=fingerprint, created_at=now, source_name=source.name
-            )
+        record = JobRecord(
+            id=new_job_id(spec.name or spec.asking.recipe, now),
+            spec=spec,
+            fingerprint=spec.fingerprint(mark),
+            created_at=now,
+            source_name=source.name,
         )
-        return folder, False
+        if mark is not None:
+            with beginning(self.home):
+                known = None if fresh else self._same(record)
+                if known is None:
+                    self._keep_output(spec, overwrite=overwrite)
+                    return self._made(record), False
+        else:
+            folder = self._made(record)
+            if given is not None and given.length is None:
+                return folder, False  # an iterator: what it will bring is anybody's guess
+            known = self._read_now(folder, source, fresh=fresh, ended_too=given is None, overwrite=overwrite)
+            if known is None:
+                return folder, False
+        self._as_asked_now(known, spec, elsewhere=asked != PlaceAsk())
+        return known, True
+
+    def _made(self, record: JobRecord) -> JobFolder:
+        folder = JobFolder(self.home, record.id)
+        folder.make()
+        folder.save(record)
+        return folder
+
+    def _read_now(
+        self, folder: JobFolder, source: Source, *, fresh: bool, ended_too: bool, overwrite: bool
+    ) -> JobFolder | None:
+        """Read rows of which nobody can tell beforehand whether they are the same, and look for the job that
+        has them already: one that goes on, and where `ended_too` also one that has ended.
+        """
+        try:
+            with folder.driven():
+                runner = self.runner(folder)
+                runner.read(source)
+                with beginning(self.home):
+                    record = runner.record
+                    record.content = content_of(folder.path)
+                    known = None if fresh else self._same(record)
+                    if known is not None and (ended_too or not known.load().state.ended):
+                        self._clear(folder)
+                        return known
+                    self._keep_output(record.spec, overwrite=overwrite)
+                    folder.save(record)
+                    return None
+        except BulkrateError:
+            self._clear(folder)
+            raise
+
+    def _as_asked_now(self, folder: JobFolder, spec: JobSpec, *, elsewhere: bool) -> None:
+        """The same job, but perhaps to run elsewhere, to cost more, or to be told of otherwise.
+
+        Raises `JobError` when it has lines in another place already.
+        """
+        if folder.is_driven():
+            return  # whoever goes on with it is told
+        record = folder.load()
+        place = spec.place if elsewhere else record.spec.place
+        if place != record.spec.place and not record.state.ended and record.has_lines_out:
+            raise JobError(
+                f"job {record.id} has lines at {record.where or 'another place'}, and cannot be moved; go on "
+                f"there with: bulkrate resume {record.id}, or end it with: bulkrate cancel {record.id}"
+            )
+        now = msgspec.structs.replace(record.spec, place=place, watch=spec.watch, max_cost=spec.max_cost)
+        if now != record.spec:
+            with folder.driven():
+                record.spec = now
+                folder.save(record)
 
     def go_on(
         self,
@@ -164,21 +230,23 @@ class Desk:
 
     def cancel(self, folder: JobFolder, listener: Listener) -> JobRecord:
         """Stop a job; what was answered is kept, and written. Raises `JobError` when it has ended."""
-        record = folder.load()
-        if record.state.ended:
-            raise JobError(f"job {record.id} is {record.state}; there is nothing to cancel")
         with folder.driven():
+            record = folder.load()
+            if record.state.ended:
+                raise JobError(f"job {record.id} is {record.state}; there is nothing to cancel")
             runner = Runner(folder, self.home, recipe_for(record.spec), pause=listener.pause)
-            if record.rows is not None:
-                place = open_place(record.spec.place, self.home, self._environ, tell=listener.say)
-                try:
-                    runner.cancel(place, self.prices(record.spec))
-                finally:
-                    place.close()
-                runner.write(sink_of(runner.record))
-            else:
+            if record.rows is None:
                 runner.record.state, runner.record.ended_at = JobState.CANCELLED, time.time()
                 folder.save(runner.record)
+                return runner.record
+            place = self._open(record, listener) if record.has_lines_out else None
+            try:
+                runner.cancel(place, self.prices(record.spec))
+            finally:
+                if place is not None:
+                    place.close()
+            runner.record.spent = msgspec.to_builtins(money.spent(runner.record, self.prices(record.spec)))
+            runner.write(sink_of(runner.record))
             return runner.record
 
     def find(self, name: str) -> JobFolder:
@@ -231,6 +299,10 @@ class Desk:
         record = runner.record
         spec = record.spec
         if record.state is JobState.READING:
+            if spec.source.what == "-":
+                raise SourceError(
+                    f"job {record.id} stopped while it read standard input; pipe the rows into `run` again"
+                )
             listener.say("reading rows")
             runner.read(source_of(spec, source))
         if record.state is JobState.READY and not record.allowed:
@@ -268,11 +340,15 @@ class Desk:
         """What answers cost where a job runs. Raises `ConfigError`."""
         return money.Prices(spec.place, self._environ)
 
-    def _same(self, fingerprint: str, *, content_known: bool) -> JobFolder | None:
+    def _same(self, record: JobRecord) -> JobFolder | None:
+        """The newest other job that asks the same of the same rows."""
         for folder in reversed(job_folders(self.home)):
-            record = folder.load()
-            if record.fingerprint == fingerprint:
-                return folder if content_known or not record.state.ended else None
+            other = folder.load()
+            if other.id != record.id and (other.fingerprint, other.content) == (
+                record.fingerprint,
+                record.content,
+            ):
+                return folder
         return None
 
     def _keep_output(self, spec: JobSpec, *, overwrite: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,12 @@ _ROWS_AT_ONCE = 1_000
 def rows_path(folder: Path) -> Path:
     """Where the rows of a job are kept."""
     return folder / "rows"
+
+
+def content_of(folder: Path) -> str:
+    """A digest of the rows that are kept there."""
+    with rows_path(folder).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def read_rows(source: Source, recipe: Recipe, record: JobRecord, folder: Path) -> None:

@@ -6,12 +6,12 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import msgspec
 
@@ -94,6 +94,8 @@ class JobRecord(msgspec.Struct, kw_only=True):
     spec: JobSpec
     fingerprint: str
     created_at: float
+    #: A digest of the rows, where nothing else says whether they are the same as another time.
+    content: str | None = None
     state: JobState = JobState.READING
     rows: int | None = None
     rounds: list[Round] = []
@@ -122,6 +124,12 @@ class JobRecord(msgspec.Struct, kw_only=True):
     source_name: str = ""
     ended_at: float | None = None
     alerted: list[str] = []
+
+    @property
+    def has_lines_out(self) -> bool:
+        """Whether a server may be at work on it: it is to be asked before the rest is given up or moved."""
+        parts = (part for round_ in self.rounds if not round_.done for part in round_.parts)
+        return any(part.file_id is not None and not part.collected for part in parts)
 
 
 def new_job_id(name: str | None, now: float) -> str:
@@ -166,13 +174,14 @@ class JobFolder:
                 file.flush()
                 os.fsync(file.fileno())
             scratch.replace(self.path / _RECORD)
+            _sync_folder(self.path)
         except OSError as error:
             raise JobError(f"the record of job {self.id} cannot be written: {error.strerror}") from error
 
     @contextmanager
     def driven(self) -> Iterator[None]:
         """While this is entered, nobody else moves the job on. Raises `JobError` when somebody does."""
-        with (self.path / "lock").open("a+", encoding="ascii") as lock:
+        with self._lock("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -195,18 +204,57 @@ class JobFolder:
 
     def is_driven(self) -> bool:
         """Whether a process moves the job on right now."""
-        with (self.path / "lock").open("a", encoding="ascii") as lock:
+        with self._lock("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 return True
         return False
 
+    def _lock(self, mode: str) -> IO[str]:
+        try:
+            return cast("IO[str]", (self.path / "lock").open(mode, encoding="ascii"))
+        except OSError as error:
+            raise JobError(
+                f"the folder {self.path} of job {self.id} cannot be used: {error.strerror}"
+            ) from error
+
+
+@contextmanager
+def beginning(home: Path) -> Iterator[None]:
+    """While this is entered, nobody else begins a job under `home`: two who ask the same find one job."""
+    jobs = home / "jobs"
+    try:
+        jobs.mkdir(parents=True, exist_ok=True)
+        handle = os.open(jobs, os.O_RDONLY)
+    except OSError as error:
+        raise JobError(f"the folder for jobs {jobs} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in it durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems know no such thing
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
 
 def job_folders(home: Path) -> list[JobFolder]:
     """Every job under `home`, oldest first."""
-    root = home / "jobs"
-    if not root.is_dir():
+    touched = {}
+    try:
+        for entry in (home / "jobs").iterdir():
+            with suppress(FileNotFoundError, NotADirectoryError):  # it is being made, or removed
+                touched[entry.name] = (entry / _RECORD).stat().st_ctime
+    except FileNotFoundError:
         return []
-    folders = [JobFolder(home, entry.name) for entry in root.iterdir() if (entry / _RECORD).is_file()]
-    return sorted(folders, key=lambda folder: (folder.path / _RECORD).stat().st_ctime)
+    except OSError as error:
+        raise JobError(f"the jobs under {home} cannot be read: {error.strerror}") from error
+    return [JobFolder(home, name) for name in sorted(touched, key=lambda name: touched[name])]

@@ -69,10 +69,15 @@ def _asked(record: JobRecord, recipe: Recipe, rows: RowLog) -> Iterator[tuple[in
 
 
 def _scope(record: JobRecord) -> str:
-    """Jobs of one name share their answers; without a name, those that ask the same."""
-    if record.spec.name:
-        return record.spec.name
-    return hashlib.sha256(msgspec.json.encode(record.spec.asking, order="deterministic")).hexdigest()
+    """Jobs of one name share their answers; without a name, those that ask the same. What a sandbox said is
+    no answer elsewhere.
+    """
+    scope = record.spec.name or _digest(msgspec.json.encode(record.spec.asking, order="deterministic"))
+    return scope if record.spec.place.sandbox is None else _digest(b"sandbox " + scope.encode())
+
+
+def _digest(what: bytes) -> str:
+    return hashlib.sha256(what).hexdigest()
 
 
 def _path(home: Path) -> Path:

@@ -103,16 +103,18 @@ class Runner:
         record.state = JobState.WRITING
         self._save()
 
-    def cancel(self, place: Place, prices: Prices) -> None:
-        """Stop what is running; what was answered is kept, and written as far as it goes."""
+    def cancel(self, place: Place | None, prices: Prices) -> None:
+        """Stop what is running at `place`; what was answered is kept, and written as far as it goes."""
         record = self.record
         with self._rows() as rows, self._answers() as answers:
             for round_ in record.rounds:
-                if not round_.done:
+                if round_.done:
+                    continue
+                if place is not None:
                     follower = self._follower(place, prices, rows, answers)
                     follower.cancel(round_)
                     follower.follow(round_)
-                    self._finish_round(round_, answers)
+                self._finish_round(round_, answers)
             self._never_sent(answers)
             self._sum_up(answers)
         record.state = JobState.CANCELLED

@@ -98,7 +98,9 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     def fingerprint(self, mark: str | None) -> str:
         """The same for the same job over the same content: what a repeated command is known by.
 
-        `mark` is the source's own. Where it runs, what it may cost and who is told make no other job of it.
+        `mark` is the source's own. Where it runs, what it may cost and who is told make no other job of it;
+        but a rehearsal in a sandbox is never taken for the real thing.
         """
-        same = msgspec.structs.replace(self, place=PlaceAsk(), watch=Watch(), max_cost=None)
+        place = PlaceAsk() if self.place.sandbox is None else PlaceAsk(sandbox={})
+        same = msgspec.structs.replace(self, place=place, watch=Watch(), max_cost=None)
         return hashlib.sha256(msgspec.json.encode((same, mark), order="deterministic")).hexdigest()[:32]

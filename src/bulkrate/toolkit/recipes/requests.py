@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +159,11 @@ class GivenRequests:
     """Request bodies that a program hands over, as a source like `RequestLines`."""
 
     arrow = None
-    length = None
     name = "requests"
 
     def __init__(self, bodies: Iterable[Mapping[str, Any]], endpoint: str, model: str | None) -> None:
         self.columns: tuple[Column, ...] | None = _COLUMNS
+        self.length = len(bodies) if isinstance(bodies, Sized) else None
         self._bodies = bodies
         self._endpoint = endpoint
         self._model = model

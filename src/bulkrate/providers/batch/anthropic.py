@@ -129,7 +129,6 @@ class AnthropicBatch:
     key_names: tuple[str, ...] = ("ANTHROPIC_API_KEY",)
     version: str = VERSION
     max_tokens: int = MAX_TOKENS
-    drop: frozenset[str] = frozenset()
 
     def base(self, url: str) -> str:
         """See `Vendor`."""
@@ -145,7 +144,7 @@ class AnthropicBatch:
 
     def to_vendor(self, custom_id: str, endpoint: str, body: bytes) -> bytes:  # noqa: ARG002  # there is one
         """See `Vendor`."""
-        fields = Fields(body, self.drop, "Anthropic")
+        fields = Fields(body, "Anthropic")
         params = language.request(fields, version=self.version, max_tokens=self.max_tokens)
         return _encode({"custom_id": custom_id, "params": params})
 

@@ -165,7 +165,7 @@ _encode = msgspec.json.encode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeminiBatch:
-    """Batches of the Gemini Developer API. `drop`: fields of lines that are left out instead of refused."""
+    """Batches of the Gemini Developer API."""
 
     name: str = "gemini"
     between: bytes = b"\n"
@@ -173,7 +173,6 @@ class GeminiBatch:
     url_default: str | None = "https://generativelanguage.googleapis.com"
     key_names: tuple[str, ...] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
     version: str = VERSION
-    drop: frozenset[str] = frozenset()
 
     def base(self, url: str) -> str:
         """See `Vendor`."""
@@ -189,7 +188,7 @@ class GeminiBatch:
 
     def to_vendor(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
         """See `Vendor`."""
-        fields = Fields(body, self.drop, "Gemini")
+        fields = Fields(body, "Gemini")
         request = language.embedding(fields) if endpoint == "/v1/embeddings" else language.chat(fields)
         return _encode({"key": custom_id, "request": request})
 

@@ -105,14 +105,13 @@ _encode = msgspec.json.encode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MistralBatch:
-    """Mistral's batch jobs. `drop` names fields of lines that are left out instead of refused."""
+    """Mistral's batch jobs."""
 
     name: str = "mistral"
     between: bytes = b"\n"
     endpoints: frozenset[str] = frozenset({"/v1/chat/completions", "/v1/embeddings"})
     url_default: str | None = "https://api.mistral.ai"
     key_names: tuple[str, ...] = ("MISTRAL_API_KEY",)
-    drop: frozenset[str] = frozenset()
 
     def base(self, url: str) -> str:
         """See `Vendor`."""
@@ -128,7 +127,7 @@ class MistralBatch:
 
     def to_vendor(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
         """See `Vendor`."""
-        fields = Fields(body, self.drop, "Mistral")
+        fields = Fields(body, "Mistral")
         asked = language.embedding(fields) if endpoint == "/v1/embeddings" else language.chat(fields)
         return _encode({"custom_id": custom_id, "body": asked})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from bulkrate.errors import ConfigError
@@ -34,15 +33,13 @@ def vendor_for(
     *,
     provider: str | None = None,
     url: str | None = None,
-    drop: Collection[str] = (),
     max_tokens: int | None = None,
     version: str | None = None,
 ) -> Vendor:
     """The vendor of an upstream of `kind`.
 
     `provider` is for `openai-batch`: one of its dialects; without it the URL's host tells, and a host that
-    nobody knows is taken to speak as OpenAI does. `drop` is for the others, whose lines are translated:
-    fields that are left out instead of refused. `max_tokens` is for Anthropic: the limit for lines that say
+    nobody knows is taken to speak as OpenAI does. `max_tokens` is for Anthropic: the limit for lines that say
     none. `version` is that of Anthropic's or Gemini's API. Raises `ConfigError`.
     """
     if kind == "openai-batch":
@@ -51,13 +48,12 @@ def vendor_for(
             known = ", ".join(DIALECTS)
             raise ConfigError(f"no provider {name!r} speaks OpenAI's Batch API; take one of {known}")
         return OpenAIBatch(name)
-    dropped = frozenset(drop)
     if kind == "anthropic-batch":
-        return AnthropicBatch(drop=dropped, max_tokens=max_tokens or MAX_TOKENS, version=version or VERSION)
+        return AnthropicBatch(max_tokens=max_tokens or MAX_TOKENS, version=version or VERSION)
     if kind == "gemini-batch":
-        return GeminiBatch(drop=dropped, version=version or GEMINI_VERSION)
+        return GeminiBatch(version=version or GEMINI_VERSION)
     if kind == "mistral-batch":
-        return MistralBatch(drop=dropped)
+        return MistralBatch()
     raise ConfigError(f"no kind {kind!r} of delegated upstream; take one of {', '.join(KINDS)}")
 
 

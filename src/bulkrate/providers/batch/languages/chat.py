@@ -1,13 +1,13 @@
 """Reading OpenAI's requests for translation, so that nothing in them is lost.
 
-Every field is taken by whoever translates it, harmless (`HARMLESS` says why), left out because the upstream's
-settings say so (`drop`), or refused by its name. A null is an absent field, as it is for OpenAI.
+Every field is taken by whoever translates it, harmless (`HARMLESS` says why), or refused by its name. A null
+is an absent field, as it is for OpenAI.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NoReturn
 
 import msgspec
@@ -42,7 +42,7 @@ _MESSAGES: Mapping[str, tuple[Role, set[str]]] = {
 }
 # Without these there is nothing to ask.
 _ESSENTIAL = {"messages", "model", "input"}
-_WAY_OUT = '; take it out of the line, or set drop = ["{field}"] for the upstream to send lines without it'
+_WAY_OUT = '; take it out of the line, or set drop_fields = ["{field}"] to send all lines without it'
 # A hint about where a cached prompt may end; it changes nothing in the answer.
 _PART_HINTS = {"prompt_cache_breakpoint"}
 
@@ -110,7 +110,7 @@ class Schema(msgspec.Struct, frozen=True):
 class Fields:
     """The fields of a request. What has been taken is gone; `finish` refuses what nobody took."""
 
-    def __init__(self, body: bytes, drop: Iterable[str], vendor: str) -> None:
+    def __init__(self, body: bytes, vendor: str) -> None:
         self._vendor = vendor
         try:
             fields = msgspec.json.decode(body)
@@ -118,16 +118,13 @@ class Fields:
             raise Untranslatable("body", "the body is not JSON") from cause
         if not isinstance(fields, dict):
             raise Untranslatable("body", "the body is not a JSON object")
-        dropped = set(drop)
-        self._fields = {
-            name: value for name, value in fields.items() if value is not None and name not in dropped
-        }
+        self._fields = {name: value for name, value in fields.items() if value is not None}
 
     def refuse(self, param: str, why: str) -> NoReturn:
         """Say that `param` cannot be expressed."""
         field = re.split(r"[.\[]", param, maxsplit=1)[0]
         way_out = "" if field in _ESSENTIAL else _WAY_OUT.format(field=field)
-        raise Untranslatable(param, f"{param}: {self._vendor} {why}{way_out}")
+        raise Untranslatable(param, f"{self._vendor} {why}{way_out}")
 
     def take(self, name: str) -> Any:
         """The field, or None."""
@@ -203,7 +200,7 @@ class Fields:
         """The conversation."""
         messages = self.take("messages")
         if not isinstance(messages, list) or not messages:
-            raise Untranslatable("messages", "messages: there must be at least one")
+            raise Untranslatable("messages", "there must be at least one message")
         return tuple(self._message(message, f"messages[{index}]") for index, message in enumerate(messages))
 
     def _message(self, message: Any, place: str) -> Message:

@@ -98,6 +98,12 @@ def test_a_line_alone_goes_out_whatever_we_think_of_its_tokens():
     assert not group.takes(4, tokens=1, inputs=1)
 
 
+def test_a_line_alone_waits_for_the_room_that_it_takes():
+    group = Group(Room(lines=10, bytes=1_000, tokens=1, alone=50), between=1)
+    assert not group.takes(400, tokens=51, inputs=1)
+    assert group.takes(400, tokens=50, inputs=1)
+
+
 def test_a_line_of_too_many_bytes_never_fits():
     assert not Group(Room(lines=10, bytes=1_000), between=1).takes(1_001, tokens=1, inputs=1)
 

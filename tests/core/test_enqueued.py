@@ -55,8 +55,15 @@ def test_what_the_provider_says_of_its_limit_is_believed():
 def test_a_limit_that_nobody_tells_is_what_was_there_when_more_was_refused():
     quota = refused(Quota(), enqueued=500, asked=100)
     assert quota.limit == 500
-    assert refused(quota, enqueued=0, asked=100).limit == 50
     assert quota.accepted(enqueued=500).limit == 625
+
+
+def test_a_quota_that_is_full_without_us_is_waited_for_before_groups_are_cut():
+    quota = Quota()
+    for _ in range(3):
+        quota = refused(quota, enqueued=0, asked=100)
+        assert quota.limit is None
+    assert refused(quota, enqueued=0, asked=100).limit == 50
 
 
 def test_what_is_full_says_how_full():
@@ -91,3 +98,14 @@ def test_a_shared_quota_is_never_overrun_and_ends_up_shared(limit, batches, size
         there[name] += min(taken, size)
         assert sum(there.values()) <= limit
         assert there[name] <= max(1, limit // batches)
+
+
+def test_crumbs_of_a_quota_are_not_handed_out():
+    quota = Quota(limit=1_000, told=True)
+    assert may(quota, b=850).tokens == 150
+    assert may(quota, b=900).tokens == 0
+    assert may(quota, b=850).alone == 150
+
+
+def test_where_nothing_is_under_way_anything_may_be_tried():
+    assert may(Quota(limit=1_000, told=True)).alone is None

@@ -86,11 +86,12 @@ def estimated_tokens(size: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """How much fits into one group. None: without limit."""
+    """How much fits into one group. None: without limit. A line that goes alone may have `alone` tokens."""
 
     lines: int
     bytes: int
     tokens: int | None = None
+    alone: int | None = None
     inputs: int | None = None
 
 
@@ -108,14 +109,14 @@ class Group:
         self.inputs = 0
 
     def takes(self, size: int, *, tokens: int, inputs: int) -> bool:
-        """Whether one more line fits. Into an empty group any does that has not too many bytes: of tokens and
-        inputs we only have an estimate, and the provider has the last word.
+        """Whether one more line fits. One that is too large for any group goes alone: of tokens and inputs we
+        only have an estimate, and the provider has the last word.
         """
         room = self._room
         if self.bytes + (self._between if self.lines else 0) + size > room.bytes:
             return False
         if not self.lines:
-            return True
+            return room.alone is None or tokens <= room.alone
         return (
             self.lines < room.lines
             and (room.tokens is None or self.tokens + tokens <= room.tokens)

@@ -17,6 +17,8 @@ _PART = 4
 _WAIT_S_MIN = 60.0
 _WAIT_S_MAX = 3_600.0
 _REFUSALS_MAX = 16
+# With nothing of ours enqueued the quota may be full of somebody else's: so often it is only waited for.
+_BELIEVED = 3
 # What was learnt without being told grows by this share whenever a group gets in.
 _GROWS = 1.25
 
@@ -52,11 +54,13 @@ class Quota:
         if retry_after_s is not None:
             wait_s = min(retry_after_s, _WAIT_S_MAX)
         waits = replace(self, refusals=self.refusals + 1, not_before=now + wait_s * (1 + jitter / 4))
-        if limit is not None:
+        if limit:  # none at all is no limit, but a way to say no
             return replace(waits, limit=limit, told=True)
         if self.told:
             return waits
-        # Less than all that we wanted is there. With nothing enqueued, even the group alone was too much.
+        if not enqueued and self.refusals < _BELIEVED:
+            return waits
+        # What was there when more was refused. With nothing there, even the group alone was too much.
         guess = enqueued or max(1, asked // 2)
         return replace(waits, limit=guess if self.limit is None else min(self.limit, guess))
 
@@ -78,9 +82,13 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """How many tokens a batch may enqueue now: None without limit, 0 not now, and then why, in words."""
+    """How many tokens a batch may enqueue now: None without limit, 0 not now, and then why, in words.
+
+    `alone` is how many a line may have that goes alone.
+    """
 
     tokens: int | None
+    alone: int | None = None
     why: str | None = None
 
 
@@ -90,19 +98,23 @@ def portion(
     """What `batch` may enqueue now.
 
     `enqueued` are the tokens of each batch that are there, `waiting` are the batches that have more lines for
-    the model. Each gets the same share of the quota, and no group more than a quarter of it.
+    the model. Each gets the same share of the quota, and no group more than a quarter of one that we were
+    told; what is left of it is not handed out in crumbs.
     """
     if now < quota.not_before:
-        return Portion(0, f"it took no more; it is asked again in {_in_words(quota.not_before - now)}")
+        return Portion(0, why=f"it took no more; it is asked again in {_in_words(quota.not_before - now)}")
     if quota.limit is None:
         return Portion(None)
     there = sum(enqueued.values())
     share = max(1, quota.limit // len({*enqueued, *waiting, batch}))
-    part = max(1, quota.limit // _PART)
-    tokens = min(quota.limit - there, share - enqueued.get(batch, 0), part)
-    if tokens > 0:
-        return Portion(tokens)
-    return Portion(0, f"{there:,} of {quota.limit:,} tokens are enqueued for {model}")
+    part = max(1, quota.limit // _PART) if quota.told else quota.limit
+    free = quota.limit - there
+    tokens = min(free, share - enqueued.get(batch, 0), part)
+    if there == 0:
+        return Portion(max(1, tokens))
+    if tokens > 0 and 2 * tokens >= min(part, share):
+        return Portion(tokens, alone=free)
+    return Portion(0, why=f"{there:,} of {quota.limit:,} tokens are enqueued for {model}")
 
 
 def _in_words(seconds: float) -> str:

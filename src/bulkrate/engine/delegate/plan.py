@@ -82,7 +82,7 @@ async def _room(driven: Driven, offer: Offer) -> Room | None:
     if found.tokens == 0:
         driven.held_back[offer.shard.batch_id] = f"{driven.name}: {found.why}"
         return None
-    return driven.quotas.room(model, found.tokens)
+    return driven.quotas.room(model, found)
 
 
 async def _plan_one(driven: Driven, offer: Offer, room: Room) -> list[RemoteRecord]:
@@ -128,6 +128,9 @@ async def _plan_one(driven: Driven, offer: Offer, room: Room) -> list[RemoteReco
             await _tell_unfit(driven, offer, writer, written)
         if not written.lines:
             await _let_go(driven, offer, written.ranges)
+            if writer.full:
+                reason = f"{driven.name}: its quota of enqueued tokens has no room for the next line"
+                driven.held_back[offer.shard.batch_id] = reason
             return []
         reach("delegate.written")
         return [await _intend(driven, offer, remote_id, content, written)]

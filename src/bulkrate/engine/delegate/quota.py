@@ -41,14 +41,15 @@ class Quotas:
             table, **{name: value for name, value in given.items() if value is not None}
         )
 
-    def room(self, model: str, tokens: int | None) -> Room:
-        """How much fits into one batch, with no more tokens than `tokens`."""
+    def room(self, model: str, portion: Portion) -> Room:
+        """How much fits into one batch, within a portion of the quota."""
         limits = self.limits(model)
-        most = [value for value in (limits.tokens_max, tokens) if value is not None]
+        most = [value for value in (limits.tokens_max, portion.tokens) if value is not None]
         return Room(
             lines=min(limits.lines_max, self._lines_max.get(model, limits.lines_max)),
             bytes=limits.bytes_max,
             tokens=min(most) if most else None,
+            alone=portion.alone,
             inputs=limits.embedding_inputs_max,
         )
 
@@ -59,7 +60,7 @@ class Quotas:
         there = [one for one in remotes if is_under_way(one)]
         batches_max = self.limits(model).batches_max
         if batches_max is not None and len(there) >= batches_max:
-            return Portion(0, f"{len(there)} batches are on their way, and no more fit")
+            return Portion(0, why=f"{len(there)} batches are on their way, and no more fit")
         enqueued: dict[str, int] = {}
         for one in there:
             if one.sent_as == model:

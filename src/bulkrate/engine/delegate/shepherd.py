@@ -24,8 +24,8 @@ from bulkrate.telemetry import log_event
 # Steps that are under way at a time, over all remote batches of an upstream: each may hold a content's plan
 # and a piece of a result file.
 _STEPS_MAX = 8
-# The wall clock is looked at this often: a machine that sleeps must not miss a day.
-_NAP_S_MAX = 30.0
+# The wall clock is looked at after so many pauses of a loop: a machine that sleeps must not miss a day.
+_NAP_POLLS = 10
 # So many calls in a row failed: it is not the call.
 _FAILURES_SHOW = 3
 # A remote batch that nobody wants any more is waited for so long, for what it has answered and was paid for.
@@ -78,9 +78,10 @@ class Shepherd:
     async def _sleep(self, remote: RemoteRecord) -> None:
         """Until it is time, or somebody wakes us."""
         wake = self._wakes[remote.seq]
+        nap_s = _NAP_POLLS * self._driven.context.settings.timing.poll_s
         while (left := remote.look_at - self._driven.context.clock()) > 0 and not wake.is_set():
             try:
-                async with asyncio.timeout(min(left, _NAP_S_MAX)):
+                async with asyncio.timeout(min(left, nap_s)):
                     await wake.wait()
             except TimeoutError:
                 continue

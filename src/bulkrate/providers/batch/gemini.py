@@ -230,6 +230,9 @@ class GeminiBatch:
         )
 
         def read_address(reply: Reply) -> Ask[RemoteFile]:
+            if reply.status == 409:
+                # The name is the content's: it is there already.
+                return self.look_file(_file_id(shard))
             url = _successful(reply).headers.get("x-goog-upload-url")
             if not url:
                 raise nonsense(reply, "gives no address to upload to")

@@ -228,7 +228,10 @@ class Double:
         return answer(self.books)
 
     async def _set_faults(self, request: Request) -> Response:
-        self.faults = msgspec.json.decode(await request.body() or b"{}", type=Faults)
+        try:
+            self.faults = msgspec.json.decode(await request.body() or b"{}", type=Faults)
+        except msgspec.DecodeError as cause:
+            return answer({"error": str(cause)}, 400)
         return answer(self.faults)
 
     async def _advance(self, request: Request) -> Response:

@@ -17,17 +17,16 @@ import resource
 import signal
 import sys
 import threading
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import BinaryIO, Protocol
 
 import msgspec
 import uvloop
 
 from bulkrate.config import Settings
-from bulkrate.engine.bell import Bells, Waiter
+from bulkrate.engine.bell import Bell, Bells, Waiter
 from bulkrate.engine.board import Board
 from bulkrate.engine.context import Context, close_context, open_context
-from bulkrate.engine.delegate.worker import Delegate
-from bulkrate.engine.loops import clerk, send
 from bulkrate.engine.roles import CLERK, DELEGATE, roles_of, sender_number
 from bulkrate.errors import Fenced
 from bulkrate.telemetry import log_event, log_to_stderr, traces
@@ -36,8 +35,19 @@ from bulkrate.telemetry import log_event, log_to_stderr, traces
 EXIT_FENCED = 75
 
 
+class Worker(Protocol):
+    """What a process does from its enlistment to its end."""
+
+    async def run(self, waiter: Waiter) -> None:
+        """Work until stopped. Raises `Fenced`."""
+
+    def stop(self) -> None:
+        """Begin to end."""
+
+
 def main(role: str, descriptors: str, lifeline: BinaryIO) -> int:
     """Run a role until SIGTERM or the end of the lifeline; the exit code."""
+    worker_of = _load(role)
     line = lifeline.readline()
     if not line:
         return 0  # the parent died before it had work for us
@@ -52,7 +62,7 @@ def main(role: str, descriptors: str, lifeline: BinaryIO) -> int:
         settings, bells=Bells.inherited(tuple(pipes)), board=Board(board, roles_of(settings))
     )
     try:
-        uvloop.run(_run(role, context))
+        uvloop.run(_run(role, context, worker_of))
     except* Fenced as fenced:
         log_event(logging.ERROR, "worker_fenced", reason=str(fenced.exceptions[0]))
         os._exit(EXIT_FENCED)  # what is still in flight must not be waited for: it counts for nothing
@@ -61,18 +71,33 @@ def main(role: str, descriptors: str, lifeline: BinaryIO) -> int:
     return 0
 
 
-async def _run(role: str, context: Context) -> None:
+def _load(role: str) -> Callable[[Context, int], Worker]:
+    """Load what a role needs and no more: a start takes longest for that. How to make its worker."""
+    if role == CLERK:
+        from bulkrate.engine.loops.clerk import Clerk  # noqa: PLC0415
+
+        return Clerk
+    if role == DELEGATE:
+        from bulkrate.engine.delegate.worker import Delegate  # noqa: PLC0415
+
+        return Delegate
+    from bulkrate.engine.loops.send import Sender  # noqa: PLC0415
+
+    return lambda context, epoch: Sender(context, epoch, role)
+
+
+def _bell(role: str, bells: Bells) -> Bell:
+    if role == CLERK:
+        return bells.clerk
+    return bells.senders[-1 if role == DELEGATE else sender_number(role)]
+
+
+async def _run(role: str, context: Context, worker_of: Callable[[Context, int], Worker]) -> None:
     timing = context.settings.timing
     context.board.say(role, None)
     epoch = context.store.work.enlist(role, now=context.clock(), lease_s=timing.lease_s)
-    worker: clerk.Clerk | send.Sender | Delegate
-    if role == CLERK:
-        bell, worker = context.bells.clerk, clerk.Clerk(context, epoch)
-    elif role == DELEGATE:
-        bell, worker = context.bells.senders[-1], Delegate(context, epoch)
-    else:
-        bell, worker = context.bells.senders[sender_number(role)], send.Sender(context, epoch, role)
-    waiter = Waiter(bell)
+    worker = worker_of(context, epoch)
+    waiter = Waiter(_bell(role, context.bells))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, worker.stop)
     await worker.run(waiter)

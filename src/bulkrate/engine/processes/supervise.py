@@ -1,7 +1,8 @@
 """Keeping the clerk and the senders alive, as children of the process that serves HTTP.
 
 The senders are started before this process has loaded what it needs itself, so that they load side by side;
-they begin to work when they are handed the settings. The clerk comes after: nobody waits for it so much.
+they begin to work when they are handed the settings. The others come when the senders are at work: nobody
+waits for them so much, and all would load more slowly side by side.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bulkrate.config import Settings
 from bulkrate.engine import paths
 from bulkrate.engine.bell import Bells
 from bulkrate.engine.board import Board
-from bulkrate.engine.roles import CLERK, roles_of, worker_roles
+from bulkrate.engine.roles import CLERK, DELEGATE, roles_of, sender_roles, worker_roles
 from bulkrate.errors import StoreError
 from bulkrate.telemetry import log_event
 
@@ -31,6 +32,9 @@ _RESTART_S_MIN = 0.1
 # A batch resumes within 5 s even if the last process died young: this, and a second to start.
 _RESTART_S_MAX = 3.0
 _LONG_LIFE_S = 10.0
+# How long the senders are waited for before the others are started, and how often they are looked for.
+_FIRST_S_MAX = 2.0
+_FIRST_LOOK_S = 0.05
 # Beyond the sender's own grace: its last commit, and the end of its interpreter.
 _STOP_S_MORE = 10.0
 
@@ -61,7 +65,7 @@ class Children:
     async def start(self) -> None:
         """Start the senders. They load what they need, and wait."""
         for keeper in self._keepers:
-            if keeper.role != CLERK:
+            if keeper.role not in {CLERK, DELEGATE}:
                 await keeper.start()
 
     def begin(self, context: Context) -> None:
@@ -88,7 +92,9 @@ class _Keeper:
         self._stopping = False
 
     async def start(self) -> None:
-        """Start the process; a failure is told, and the next life may do better."""
+        """Start the process, unless it is to end; a failure is told, and the next life may do better."""
+        if self._stopping:
+            return
         descriptors = (*self._bells.descriptors(), self._board.fd)
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -107,6 +113,7 @@ class _Keeper:
         """See the process through its lives; the first may have been started already."""
         wait_s = _RESTART_S_MIN
         if self._process is None:
+            await self._let_senders_begin(context)
             await self.start()
         loop = asyncio.get_running_loop()
         while not self._stopping:
@@ -123,6 +130,13 @@ class _Keeper:
             wait_s = _RESTART_S_MIN if lived_s > _LONG_LIFE_S else min(wait_s * 2, _RESTART_S_MAX)
             if await self._bury(context):
                 await self.start()
+
+    async def _let_senders_begin(self, context: Context) -> None:
+        roles = sender_roles(self._settings)
+        with contextlib.suppress(TimeoutError, StoreError):
+            async with asyncio.timeout(_FIRST_S_MAX):
+                while await context.ask(context.store.work.living, roles) < len(roles):
+                    await asyncio.sleep(_FIRST_LOOK_S)
 
     async def stop(self) -> None:
         """Ask it to end, and make it end if it does not."""

@@ -268,6 +268,7 @@ def spawn(desk: Desk, folder: JobFolder) -> int:
         process = subprocess.Popen(  # noqa: S603  # our own interpreter and package
             [
                 sys.executable,
+                "-P",
                 "-m",
                 "bulkrate",
                 "resume",

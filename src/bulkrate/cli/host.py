@@ -30,13 +30,14 @@ def host(folder: Annotated[Path, typer.Argument(metavar="FOLDER")]) -> None:
 
     from bulkrate.engine.folder import data_folder, owned
     from bulkrate.telemetry import log_to_stderr
-    from bulkrate.toolkit.host import EXIT_TAKEN, HostAsk
+    from bulkrate.toolkit.host import DOOR, EXIT_TAKEN, HostAsk
 
     ask = msgspec.json.decode(sys.stdin.buffer.read(), type=HostAsk)
     settings = msgspec.structs.replace(ask.settings, data=str(folder), host="127.0.0.1", port=0)
     log_to_stderr("host", "text")
     try:
         with owned(data_folder(settings)):
+            (folder / DOOR).unlink(missing_ok=True)  # of a host that died
             uvloop.run(_run(folder, msgspec.structs.replace(ask, settings=settings)))
     except FolderInUse:
         sys.exit(EXIT_TAKEN)
@@ -104,13 +105,14 @@ async def _serve(folder: Path, context: Context) -> None:
     from bulkrate.engine import Engine
     from bulkrate.server.app import create_app
     from bulkrate.server.run import run
+    from bulkrate.toolkit.host import DOOR
 
     engine = Engine(context)
     for old in await engine.keys.list():
         if old.revoked_at is None:
             await engine.keys.revoke(old.id)
     _, secret = await engine.keys.create("default", "jobs on this machine")
-    door = folder / "door.json"
+    door = folder / DOOR
 
     def ready(_: str, port: int) -> None:
         _write_door(door, port, secret)

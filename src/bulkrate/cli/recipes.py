@@ -230,7 +230,7 @@ def report(
     prompt: PromptText = None,
     system: SystemText = None,
 ) -> None:
-    """Write one document for every group of rows, into a folder.
+    """Write one document for every group of rows, into a folder or a table.
 
     \b
         bulkrate report reviews.csv --group-by company --template report.md.j2 -o reports/

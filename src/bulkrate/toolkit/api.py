@@ -118,7 +118,7 @@ def classify(
         column=_column(rows, column, prompt),
         prompt=prompt,
         system=system,
-        labels=tuple(labels),
+        labels=_labels(labels),
         other=other,
         confidence=confidence,
         answer=answer,
@@ -197,8 +197,8 @@ def report(
     prompt: str | None = None,
     **options: Any,
 ) -> Job:
-    """Write one document for each group of rows into the folder `output`. `rows` and `options` are as for
-    `map`.
+    """Write one document for each group of rows: files in the folder `output`, or rows of the table or file
+    that it names. `rows` and `options` are as for `map`.
     """
     groups = (group_by,) if isinstance(group_by, str) else tuple(group_by)
     asking = Asking(recipe="report", group_by=groups, template=template, prompt=prompt)
@@ -274,6 +274,12 @@ def _spec(asking: Asking, what: str | None, chosen: Options) -> JobSpec:
 
 def _schema(given: Any) -> dict[str, Any] | None:
     return None if given is None else schemas.schema_of(given)
+
+
+def _labels(given: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise RecipeError(f"labels are a list, found the text {given!r}; give them as {given.split(',')!r}")
+    return tuple(given)
 
 
 def _column(rows: Any, column: str | None, prompt: str | None) -> str | None:

@@ -218,7 +218,7 @@ def _sandbox_options(query: str) -> dict[str, Any]:
 def _nothing_found() -> str:
     looked = ", ".join(f"{name} at {url}" for name, url in USUAL_PLACES.items())
     return (
-        "there is nowhere to run. Name one of these:\n"
+        "there is nowhere to run. Name one of these (in Python, upstream=… and server=…):\n"
         "  --upstream URL        an OpenAI-compatible inference server (vLLM, Ollama, llama.cpp, …)\n"
         "  --server URL          a bulkrate server, or another Batch API\n"
         "  OPENAI_API_KEY=…      or ANTHROPIC_API_KEY, GEMINI_API_KEY, MISTRAL_API_KEY, OPENAI_BASE_URL\n"

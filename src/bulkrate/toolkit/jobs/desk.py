@@ -37,7 +37,7 @@ from bulkrate.toolkit.recipes.base import Recipe
 from bulkrate.toolkit.recipes.grouping import Groups
 from bulkrate.toolkit.recipes.report_folder import ReportFolder
 from bulkrate.toolkit.recipes.requests import RequestLines, Requests
-from bulkrate.toolkit.sinks import exists, open_sink
+from bulkrate.toolkit.sinks import exists, is_table, open_sink
 from bulkrate.toolkit.sinks.base import Sink
 from bulkrate.toolkit.sources import open_source
 from bulkrate.toolkit.sources.base import Source
@@ -95,7 +95,7 @@ class Desk:
                 spec, asking=msgspec.structs.replace(spec.asking, endpoint=recipe.endpoint)
             )
         given, source = source, source_of(spec, source)
-        if source.columns is not None and not isinstance(recipe, Requests) and not spec.asking.group_by:
+        if source.columns and not isinstance(recipe, Requests) and not spec.asking.group_by:
             check(spec.asking, [column.name for column in source.columns])
         asked = spec.place
         spec = msgspec.structs.replace(spec, place=settle(spec.place, self._environ))
@@ -353,7 +353,7 @@ class Desk:
 
     def _keep_output(self, spec: JobSpec, *, overwrite: bool) -> None:
         what = spec.sink.what
-        if what is None or overwrite or spec.asking.group_by or not exists(what):
+        if what is None or overwrite or _as_documents(spec) or not exists(what):
             return
         if spec.name and any(record.written and record.spec.sink.what == what for record in self._runs(spec)):
             return  # last night's result of the same job
@@ -416,10 +416,14 @@ def sink_of(record: JobRecord) -> Sink | None:
     ask, asking = record.spec.sink, record.spec.asking
     if ask.what is None:
         return None
-    options = {name: value for name, value in ask.options.items() if name != "status"}
-    if asking.group_by:
-        if record.written:
-            options["overwrite"] = True
+    options = {name: value for name, value in ask.options.items() if name not in {"status", "overwrite"}}
+    if _as_documents(record.spec):
+        options["overwrite"] = record.written or ask.options.get("overwrite", False)
         document = asking.answer or "report"
         return ReportFolder(Path(ask.what), by=asking.group_by, document=document, **options)
     return open_sink(ask.what, table=ask.table, format=ask.format, **options)
+
+
+def _as_documents(spec: JobSpec) -> bool:
+    """Whether the result is a folder with a file for each group, and not a table."""
+    return bool(spec.asking.group_by) and not is_table(spec.sink.what or "", spec.sink.format)

@@ -173,8 +173,13 @@ class GivenRequests:
         return None
 
     def rows(self) -> Iterator[Row]:
-        """One row a body. Raises `SourceError` for one without a model."""
+        """One row a body. Raises `SourceError` for what is no body, or has no model."""
         for number, body in enumerate(self._bodies):
+            if not isinstance(body, Mapping):
+                raise SourceError(
+                    f"request {number} is a {type(body).__name__}; a request is a body as one sends it to "
+                    f"{self._endpoint}, a dict (for texts there is bulkrate.map)"
+                )
             model = body.get("model") or self._model
             if not isinstance(model, str):
                 raise SourceError(f'request {number} names no "model"; put it into the body, or give model=…')

@@ -78,6 +78,12 @@ def exists(target: str | Path) -> bool:
     return _store(str(target)) is None and target_of(target).exists()
 
 
+def is_table(target: str, format: str | None = None) -> bool:  # noqa: A002 (as in `open_sink`)
+    """Whether rows go to `target` as rows, and not as documents into a folder of that name."""
+    named = "://" in target or _store(target) is not None
+    return format is not None or named or target == "-" or extension(target) in FORMATS
+
+
 def _store(text: str) -> str | None:
     scheme = text.partition("://")[0] if "://" in text else _SUFFIXES.get(Path(text).suffix)
     return scheme if scheme in SCHEMES else None

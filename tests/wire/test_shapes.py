@@ -35,13 +35,13 @@ def keys(shape) -> set[str]:
     return set(json.loads(encode(shape)))
 
 
-def test_a_batch_has_every_key_of_openai_and_our_three():
+def test_a_batch_has_every_key_of_openai_and_our_four():
     assert keys(BATCH) == {
         *("id", "object", "endpoint", "model", "errors", "input_file_id", "completion_window", "status"),
         *("output_file_id", "error_file_id", "created_at", "in_progress_at", "expires_at", "finalizing_at"),
         *("completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at", "request_counts"),
         *("usage", "metadata"),
-        *("progress", "on_invalid_line", "retry_of"),
+        *("progress", "on_invalid_line", "retry_of", "delegated"),
     }
 
 

@@ -1,6 +1,7 @@
 """Batches: OpenAI's object and what is asked of it.
 
-Extensions are additional keys that SDKs pass through: `progress`, `on_invalid_line` and `retry_of`.
+Extensions are additional keys that SDKs pass through: `progress`, `on_invalid_line`, `retry_of` and
+`delegated`.
 Everything else is OpenAI's, key for key.
 """
 
@@ -62,12 +63,39 @@ class BatchUsage(Shape, frozen=True, kw_only=True):
     total_tokens: int = 0
 
 
+class RemoteProgress(Shape, frozen=True, kw_only=True):
+    """What a running batch has at providers' batch APIs: how many batches and lines there, and the providers'
+    own counts. `waiting` says in words why something does not move, or null.
+    """
+
+    batches: int = 0
+    lines: int = 0
+    completed: int = 0
+    failed: int = 0
+    waiting: str | None = None
+
+
+class DelegatedUsage(Shape, frozen=True, kw_only=True):
+    """The part of a batch that was answered by a provider's batch API, at its price: lines and tokens, by
+    upstream and by the provider's name for the model. What `usage` has beyond it was answered online.
+    """
+
+    upstream: str
+    model: str
+    lines: int
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+
 class Progress(Shape, frozen=True, kw_only=True):
     """How a running batch is getting on.
 
     `done` counts lines with an answer or an error; `lines_per_second` is measured over the last seconds;
     `estimated_completion_at` is Unix seconds, null while unknown; `paused` says in words why nothing moves,
-    or null.
+    or null; `remote` is null where no upstream has a batch API.
     """
 
     done: int = 0
@@ -75,6 +103,7 @@ class Progress(Shape, frozen=True, kw_only=True):
     lines_per_second: float = 0.0
     estimated_completion_at: int | None = None
     paused: str | None = None
+    remote: RemoteProgress | None = None
 
 
 class Batch(Shape, frozen=True, kw_only=True):
@@ -104,6 +133,7 @@ class Batch(Shape, frozen=True, kw_only=True):
     on_invalid_line: str = "fail"
     retry_of: str | None = None
     progress: Progress = Progress()
+    delegated: tuple[DelegatedUsage, ...] = ()
     object: str = "batch"
 
 

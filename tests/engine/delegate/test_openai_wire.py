@@ -42,6 +42,8 @@ async def test_a_batch_is_answered_through_a_remote_batch_and_leaves_nothing_the
     assert batch.usage.total_tokens == sum(
         line["response"]["body"]["usage"]["total_tokens"] for line in output.values()
     )
+    assert [(one.upstream, one.model, one.lines) for one in batch.delegated] == [("provider", MODEL, 40)]
+    assert batch.delegated[0].total_tokens == batch.usage.total_tokens
     assert openai.created == [40]
     assert openai.bought(ids) == once(ids)
     assert openai.files == []
@@ -337,7 +339,10 @@ async def test_what_was_begun_is_gone_on_with_by_the_next(data, openai):
     async with housed(data, upstreams) as house:
         batch_id = await house.begin(ids)
         await house.until(batch_id, lambda batch: batch.progress.in_flight == 5)
-    openai.double._ahead_s += 1_000
+        openai.double._ahead_s += 400
+        seen = await house.until(batch_id, lambda batch: batch.progress.remote.completed == 2)
+        assert (seen.progress.remote.batches, seen.progress.remote.lines) == (1, 5)
+    openai.double._ahead_s += 600
     async with housed(data, upstreams) as house:
         batch = await house.until_ended(batch_id)
     assert batch.request_counts.completed == 5

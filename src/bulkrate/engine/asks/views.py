@@ -10,15 +10,17 @@ import msgspec
 from bulkrate.core.models import is_served
 from bulkrate.engine.context import Context
 from bulkrate.engine.upstreams import KnownUpstream, known_upstreams
-from bulkrate.store.records import BatchRecord, Moving
+from bulkrate.store.records import BatchRecord, Moving, Purchase, RemoteSum
 from bulkrate.wire.batches import (
     Batch,
     BatchFault,
     BatchFaults,
     BatchUsage,
+    DelegatedUsage,
     InputTokensDetails,
     OutputTokensDetails,
     Progress,
+    RemoteProgress,
     RequestCounts,
 )
 
@@ -35,13 +37,18 @@ class _Now:
     waiting_for: dict[str, set[str]]
     troubles: dict[str, str]
     upstreams: list[KnownUpstream]
+    remote: dict[str, RemoteProgress]
 
 
 def to_wire(context: Context, records: Sequence[BatchRecord]) -> list[Batch]:
     """The API's view of some batches. Reads the store a fixed number of times, however many they are."""
     running = [record.id for record in records if not record.state.terminal]
-    now = _look(context, running) if running else _Now({}, {}, {}, [])
-    return [_batch(context, record, now) for record in records]
+    now = _look(context, running) if running else _Now({}, {}, {}, [], {})
+    bought: dict[str, list[DelegatedUsage]] = {}
+    if context.settings.delegated:
+        for one in context.store.remotes.purchases([record.id for record in records]):
+            bought.setdefault(one.batch_id, []).append(_delegated(one))
+    return [_batch(context, record, now, bought.get(record.id, [])) for record in records]
 
 
 def _look(context: Context, running: Sequence[str]) -> _Now:
@@ -51,10 +58,28 @@ def _look(context: Context, running: Sequence[str]) -> _Now:
         waiting_for=store.batches.models_waited_for(running),
         troubles=context.board.read(),
         upstreams=known_upstreams(context),
+        remote=_remote(context, running) if context.settings.delegated else {},
     )
 
 
-def _batch(context: Context, record: BatchRecord, now: _Now) -> Batch:
+def _remote(context: Context, running: Sequence[str]) -> dict[str, RemoteProgress]:
+    sums = context.store.remotes.sums(running)
+    waiting = context.store.remotes.waiting(running)
+    nothing = RemoteSum(batches=0, lines=0, completed=0, failed=0)
+    found: dict[str, RemoteProgress] = {}
+    for batch_id in running:
+        there = sums.get(batch_id, nothing)
+        found[batch_id] = RemoteProgress(
+            batches=there.batches,
+            lines=there.lines,
+            completed=there.completed,
+            failed=there.failed,
+            waiting=waiting.get(batch_id),
+        )
+    return found
+
+
+def _batch(context: Context, record: BatchRecord, now: _Now, delegated: list[DelegatedUsage]) -> Batch:
     faults = BatchFaults(data=_faults.decode(record.faults)) if record.faults is not None else None
     return Batch(
         id=record.id,
@@ -81,6 +106,20 @@ def _batch(context: Context, record: BatchRecord, now: _Now) -> Batch:
         on_invalid_line=record.on_invalid_line,
         retry_of=record.retry_of,
         progress=_progress(context, record, now),
+        delegated=tuple(delegated),
+    )
+
+
+def _delegated(bought: Purchase) -> DelegatedUsage:
+    return DelegatedUsage(
+        upstream=bought.upstream,
+        model=bought.model,
+        lines=bought.lines,
+        input_tokens=bought.input_tokens,
+        input_tokens_details=InputTokensDetails(cached_tokens=bought.cached_tokens),
+        output_tokens=bought.output_tokens,
+        output_tokens_details=OutputTokensDetails(reasoning_tokens=bought.reasoning_tokens),
+        total_tokens=bought.total_tokens,
     )
 
 
@@ -111,6 +150,7 @@ def _progress(context: Context, record: BatchRecord, now: _Now) -> Progress:
         lines_per_second=round(moving.lines_per_s, 1),
         estimated_completion_at=estimate,
         paused=paused,
+        remote=now.remote.get(record.id),
     )
 
 

@@ -1,0 +1,151 @@
+"""Who answers which line when several could, and what happens when our own time is up."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bulkrate.config import Upstream
+from bulkrate.core.delegation import OnLate
+from tests.engine.delegate.conftest import MODEL, Clock, delegated, fresh_ids, housed, text_of
+from tests.support.processes import Process, chat_line, jsonl
+
+HOUR_S = 3_600
+DAY_S = 86_400
+
+
+@pytest.fixture
+def online(upstream: Process) -> Upstream:
+    """An upstream that answers each line at once."""
+    return Upstream(url=upstream.url, models=[MODEL])
+
+
+async def test_long_windows_are_delegated_and_short_ones_answered_at_once(data, openai, online):
+    long, short = fresh_ids(6), fresh_ids(6)
+    async with housed(data, {"provider": delegated(openai), "gpu": online}) as house:
+        batches = [await house.begin(long, window="24h"), await house.begin(short, window="1h")]
+        for batch_id in batches:
+            assert (await house.until_ended(batch_id)).request_counts.completed == 6
+        bought = house.context.store.remotes.purchases(batches)
+    assert openai.created == [6]
+    assert set(openai.bought(long + short)) == set(long)
+    assert [(one.batch_id, one.lines) for one in bought] == [(batches[0], 6)]
+
+
+async def test_the_setting_says_how_long_a_window_must_be(data, openai, online):
+    upstreams = {"provider": delegated(openai, from_window="1h"), "gpu": online}
+    async with housed(data, upstreams) as house:
+        batch_id = await house.begin(fresh_ids(3), window="1h")
+        assert (await house.until_ended(batch_id)).request_counts.completed == 3
+    assert openai.created == [3]
+
+
+async def test_where_there_is_no_other_every_window_is_delegated(data, openai):
+    async with housed(data, {"provider": delegated(openai)}) as house:
+        batch_id = await house.begin(fresh_ids(3), window="1h")
+        assert (await house.until_ended(batch_id)).request_counts.completed == 3
+    assert openai.created == [3]
+
+
+async def test_each_model_of_a_batch_goes_where_it_is_served(data, openai, online):
+    here, there = fresh_ids(3), fresh_ids(3)
+    lines = [chat_line(custom_id, text_of(custom_id)) for custom_id in there]
+    lines += [chat_line(custom_id, text_of(custom_id), model="mine") for custom_id in here]
+    gpu = Upstream(url=online.url, models=["mine"])
+    async with housed(data, {"provider": delegated(openai), "gpu": gpu}) as house:
+        batch_id = await house.begin_with(jsonl(*lines))
+        assert (await house.until_ended(batch_id)).request_counts.completed == 6
+        output, _ = await house.results(batch_id)
+    assert set(output) == {*here, *there}
+    assert set(openai.bought(here + there)) == set(there)
+
+
+async def test_at_the_deadline_what_was_answered_is_kept_and_theirs_is_cancelled(data, openai):
+    ids, clock = fresh_ids(10), Clock()
+    openai.go_wrong(slow_s=1_000)
+    async with housed(data, {"provider": delegated(openai)}, clock=clock) as house:
+        batch_id = await house.begin(ids)
+        await house.until(batch_id, lambda batch: batch.progress.in_flight == 10)
+        openai.double._ahead_s += 450
+        clock.ahead_s += DAY_S + 1
+        batch = await house.until_ended(batch_id)
+        output, errors = await house.results(batch_id)
+    assert batch.status == "expired"
+    assert len(openai.double.books.cancelled) == 1
+    assert len(output) == 4
+    assert {line["error"]["code"] for line in errors.values()} == {"batch_expired"}
+    assert openai.created == [10]
+
+
+async def test_near_the_deadline_lines_may_go_online_and_are_not_bought_twice(data, openai, online):
+    ids, clock = fresh_ids(10), Clock()
+    openai.go_wrong(slow_s=1_000)
+    provider = delegated(openai, on_late=OnLate.ONLINE, late_s=HOUR_S)
+    async with housed(data, {"provider": provider, "gpu": online}, clock=clock) as house:
+        batch_id = await house.begin(ids)
+        await house.until(batch_id, lambda batch: batch.progress.in_flight == 10)
+        openai.double._ahead_s += 450
+        clock.ahead_s += DAY_S - HOUR_S + 60
+        batch = await house.until_ended(batch_id)
+        output, errors = await house.results(batch_id)
+        [bought] = house.context.store.remotes.purchases([batch_id])
+    assert (batch.status, len(output), errors) == ("completed", 10, {})
+    assert bought.lines == 4
+    assert sum(openai.bought(ids).values()) == 4
+    assert openai.created == [10]
+
+
+async def test_a_provider_may_be_waited_for_beyond_the_deadline(data, openai):
+    ids, clock = fresh_ids(4), Clock()
+    openai.go_wrong(slow_s=1_000)
+    async with housed(data, {"provider": delegated(openai, on_late=OnLate.WAIT)}, clock=clock) as house:
+        batch_id = await house.begin(ids)
+        await house.until(batch_id, lambda batch: batch.progress.in_flight == 4)
+        clock.ahead_s += DAY_S + 1
+        await house.until(batch_id, lambda batch: batch.status == "finalizing")
+        openai.double._ahead_s += 1_000
+        clock.ahead_s += HOUR_S
+        batch = await house.until_ended(batch_id)
+    assert (batch.status, batch.request_counts.completed) == ("completed", 4)
+    assert openai.double.books.cancelled == []
+
+
+async def test_a_batch_that_was_cancelled_does_not_wait_for_ever_for_a_provider_that_is_gone(data, openai):
+    clock = Clock()
+    openai.go_wrong(slow_s=1_000)
+    async with housed(data, {"provider": delegated(openai)}, clock=clock) as house:
+        batch_id = await house.begin(fresh_ids(4))
+        await house.until(batch_id, lambda batch: batch.progress.in_flight == 4)
+        openai.go_wrong(down=True)
+        await house.engine.batches.cancel("default", batch_id)
+        await house.until(batch_id, lambda batch: batch.progress.remote.waiting is not None)
+        clock.ahead_s += HOUR_S + 60
+        assert (await house.until_ended(batch_id)).status == "cancelled"
+
+
+async def test_a_batch_does_not_wait_for_an_upstream_that_is_configured_no_more(data, openai, server):
+    openai.go_wrong(slow_s=1_000)
+    async with housed(data, {"provider": delegated(openai)}) as house:
+        batch_id = await house.begin(fresh_ids(4))
+        await house.until(batch_id, lambda batch: batch.progress.in_flight == 4)
+    async with housed(data, {"another": delegated(openai)}) as house:
+        await house.engine.batches.cancel("default", batch_id)
+        assert (await house.until_ended(batch_id)).status == "cancelled"
+    assert openai.created == [4]
+
+
+async def test_what_the_provider_has_no_batches_for_is_said_of_each_line(data, openai):
+    line = {
+        "custom_id": "a",
+        "method": "POST",
+        "url": "/v1/embeddings",
+        "body": {"model": MODEL, "input": "x"},
+    }
+    groq = msgspec.structs.replace(delegated(openai), provider="groq")
+    async with housed(data, {"provider": groq}) as house:
+        batch_id = await house.begin_with(jsonl(line), endpoint="/v1/embeddings")
+        batch = await house.until_ended(batch_id)
+        _, errors = await house.results(batch_id)
+    assert (batch.status, openai.created) == ("completed", [])
+    assert errors["a"]["error"]["code"] == "unsupported_by_provider"
+    assert "/v1/embeddings" in errors["a"]["error"]["message"]

@@ -79,6 +79,7 @@ def test_an_upload_is_a_form_around_the_content() -> None:
 def test_a_creation_carries_the_shard_and_its_fingerprint() -> None:
     call = VENDOR.create(SHARD, "file-1").call
     assert (call.method, call.path) == ("POST", "/batches")
+    assert dict(call.headers)["idempotency-key"].startswith("shard_1-")
     assert msgspec.json.decode(call.body) == {
         "input_file_id": "file-1",
         "endpoint": "/v1/chat/completions",
@@ -122,9 +123,21 @@ def test_a_batch_of_our_file_is_ours_where_there_is_no_metadata() -> None:
     assert found.sure
 
 
+def test_other_peoples_batches_may_be_in_a_state_that_nobody_knows() -> None:
+    mine = batch(id="b", metadata={SHARD_KEY: "shard_1"})
+    (found,) = VENDOR.find(SHARD, since=0).read(reply({"data": [batch(id="a", status="new"), mine]}))
+    assert found.remote.id == "b"
+
+
 def test_a_list_that_ignores_its_cursor_does_not_go_on_for_ever() -> None:
     page = reply({"data": [batch(id="a")], "has_more": True})
     assert VENDOR.find(SHARD, since=0).read(page).read(page) == ()
+
+
+def test_a_list_that_does_not_say_whether_there_is_more_is_asked_on() -> None:
+    ask = VENDOR.find(SHARD, since=0).read(reply({"data": [batch(id="a")]}))
+    assert ask.call.path.endswith("after=a")
+    assert ask.read(reply({"data": []})) == ()
 
 
 # Batches
@@ -225,6 +238,7 @@ def test_the_quota_is_learnt_from_what_is_said() -> None:
         (400, error("too much", "token_limit_exceeded"), Why.QUOTA),
         (400, error("The model `x` does not exist", "model_not_found"), Why.MODEL),
         (400, error("Model x is not supported by the Batch API"), Why.MODEL),
+        (409, error("locked"), Why.UNAVAILABLE),
         (404, error("No such File object: file-1"), Why.GONE),
         (404, error("Unknown request URL"), Why.INVALID),
         (404, b"<html>not found</html>", Why.UNAVAILABLE),

@@ -24,7 +24,7 @@ def row(provider: str, limits: Limits) -> str:
     days = (limits.retention_s or 0) // 86_400
     kept = "not told" if not days else f"{days} day{'s' if days > 1 else ''}"
     return (
-        f"| `{provider}` | {limits.lines_max:,} | {limits.bytes_max >> 20} | {models} | {windows} "
+        f"| `{provider}` | {limits.lines_max:,} | {limits.bytes_max // 1_000_000} | {models} | {windows} "
         f"| {limits.price_share:.0%} | {kept} |"
     ).replace("%", " %")
 

@@ -70,6 +70,10 @@ class _Counts(msgspec.Struct):
     canceled: int = 0
     expired: int = 0
 
+    @property
+    def total(self) -> int:
+        return self.processing + self.succeeded + self.errored + self.canceled + self.expired
+
 
 class _Batch(msgspec.Struct):
     id: str
@@ -249,17 +253,19 @@ class AnthropicBatch:
 
         def read_page(reply: Reply) -> tuple[Found, ...] | Ask[tuple[Found, ...]]:
             listed = read(_successful(reply), _Page)
-            remotes = [_remote(batch, reply) for batch in listed.data]
-            fresh = [one for one in remotes if one.created_at is None or one.created_at >= since]
+            fresh = [one for one in listed.data if (seconds(one.created_at) or since) >= since]
             more = found + tuple(
-                Found(remote=one, sure=False) for one in fresh if one.counts.total == shard.lines
+                Found(remote=_remote(one, reply), sure=False)
+                for one in fresh
+                if one.request_counts.total == shard.lines
             )
             # Newest first: behind one that is older than the intent there is none that is ours.
-            if not listed.has_more or not remotes or len(fresh) < len(remotes) or remotes[-1].id == after:
+            last = listed.data[-1].id if listed.data else after
+            if not listed.has_more or len(fresh) < len(listed.data) or last is None or last == after:
                 return more
             if page >= PAGES_MAX:
                 raise nonsense(reply, "never comes to the end of its list of batches")
-            return self._find(shard, since, more, remotes[-1].id, page + 1)
+            return self._find(shard, since, more, last, page + 1)
 
         return Ask(self._call("GET", path), read_page)
 
@@ -284,7 +290,7 @@ def _remote(batch: _Batch, reply: Reply) -> Remote:
         state=state,
         status=batch.processing_status,
         counts=Counts(
-            total=counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired,
+            total=counts.total,
             completed=counts.succeeded,
             failed=counts.errored,
         ),

@@ -1,15 +1,15 @@
 """The batches of the Gemini API: a file of requests, a job that is a long-running operation, a file of
 answers.
 
-The display name carries our shard's id and the head of its fingerprint; the file is named after the
-fingerprint, so that there can be only one of it. Speaks the Gemini Developer API, not Vertex AI, whose files
-are in buckets.
+The display name carries our shard's id and its fingerprint; the file is named after the fingerprint, so that
+there can be only one of it. Speaks the Gemini Developer API, not Vertex AI, whose files are in buckets.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -55,8 +55,6 @@ T = TypeVar("T")
 VERSION = "v1beta"
 #: As in `openai.py`: never reached in practice, and never taken for "there is none".
 PAGES_MAX = 1_000
-# How much of the fingerprint the display name has room for.
-_HEAD = 32
 # An id of a file has at most 40 letters: documented at ai.google.dev/api/files.
 _FILE_HEAD = 31
 
@@ -100,6 +98,7 @@ class _Error(msgspec.Struct):
     code: int | None = None
     message: str | None = None
     status: str | None = None
+    details: Any = None
 
 
 class _ErrorBody(msgspec.Struct):
@@ -161,6 +160,7 @@ class _Line(msgspec.Struct):
 
 _line = msgspec.json.Decoder(_Line)
 _encode = msgspec.json.encode
+_SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,9 +331,10 @@ class GeminiBatch:
         def read_page(reply: Reply) -> tuple[Found, ...] | Ask[tuple[Found, ...]]:
             found = _read(reply, _Page)
             for operation in found.operations:
-                remote = _remote(operation, reply)
-                if remote.shard_id == shard.id or (file_id and remote.input_file == file_id):
-                    return (Found(remote=remote, sure=True),)
+                about = operation.metadata
+                source = about.input_config.file_name if about.input_config is not None else None
+                if _ours(about.display_name)[0] == shard.id or (file_id and source == file_id):
+                    return (Found(remote=_remote(operation, reply), sure=True),)
             if not found.next_page_token or found.next_page_token == token:
                 return ()
             if page >= PAGES_MAX:
@@ -361,14 +362,18 @@ def _file_id(shard: Shard) -> str:
 
 
 def _display_name(shard: Shard) -> str:
-    return f"bulkrate:{shard.id}:{shard.fingerprint[:_HEAD]}"
+    return f"bulkrate:{shard.id}:{shard.fingerprint}"
 
 
 def _ours(display_name: str) -> tuple[str | None, str | None]:
-    """The shard's id and the head of its fingerprint, out of a display name of ours."""
+    """The shard's id and its fingerprint, out of a display name of ours."""
     mark, _, rest = display_name.partition(":")
-    shard_id, _, head = rest.partition(":")
-    return (shard_id, head or None) if mark == "bulkrate" and SHARD_ID.fullmatch(shard_id) else (None, None)
+    shard_id, _, fingerprint = rest.partition(":")
+    return (
+        (shard_id, fingerprint or None)
+        if mark == "bulkrate" and SHARD_ID.fullmatch(shard_id)
+        else (None, None)
+    )
 
 
 def _path(name: str) -> str:
@@ -480,6 +485,15 @@ def _refusal(reply: Reply) -> Refusal:
         message=message,
         status=reply.status,
         code=error.status,
-        retry_after_s=reply.retry_after_s,
+        retry_after_s=reply.retry_after_s or _retry_after_s(error),
     )
     return gone_or_lost(told, known=bool(error.status))
+
+
+def _retry_after_s(error: _Error) -> float | None:
+    """How long to wait, which Google says in the details of an error: `"retryDelay": "30s"`."""
+    for detail in error.details if isinstance(error.details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        if isinstance(delay, str) and (found := _SECONDS.fullmatch(delay)):
+            return float(found[1])
+    return None

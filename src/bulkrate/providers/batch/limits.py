@@ -49,11 +49,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
 
 
-_MB = 1024 * 1024
+# Where only "MB" is said, the smaller of the two is meant, to be safe.
+_MB = 1_000_000
 
 _OPENAI = Limits(
     lines_max=50_000,
-    bytes_max=200 * _MB,
+    bytes_max=209_715_200,
     creates_per_hour=2_000,
     embedding_inputs_max=50_000,
     retention_s=30 * _DAY_S,
@@ -61,7 +62,7 @@ _OPENAI = Limits(
 )
 _ANTHROPIC = Limits(
     lines_max=100_000,
-    # The body counts, so the frame around the requests and a reserve are taken off 256 MB.
+    # 256 MB with the frame around the requests.
     bytes_max=255 * _MB,
     one_model=False,
     retention_s=29 * _DAY_S,
@@ -71,7 +72,7 @@ _ANTHROPIC = Limits(
 _GEMINI = Limits(
     # No number of lines is documented; the file is. A shard of this many is still looked at in one go.
     lines_max=100_000,
-    bytes_max=2_000_000_000,
+    bytes_max=2_000 * _MB,
     batches_max=100,
     windows=("48h",),
     # The result file is one of the Files API's, which keeps files for 48 hours.
@@ -140,7 +141,7 @@ LIMITS: dict[str, dict[str, Limits]] = {
     "bulkrate": {
         "": Limits(
             lines_max=50_000,
-            bytes_max=200 * _MB,
+            bytes_max=209_715_200,
             one_model=False,
             price_share=1.0,
             source="docs/api.md of the server; what runs on your own machines has no batch price",

@@ -248,9 +248,9 @@ class MistralBatch:
         def read_page(reply: Reply) -> tuple[Found, ...] | Ask[tuple[Found, ...]]:
             jobs = read(_successful(reply), _Jobs).data or []
             for job in jobs:
-                remote = _remote(job, reply)
-                if remote.shard_id == shard.id or (file_id and file_id in job.input_files):
-                    return (Found(remote=remote, sure=True),)
+                ours = (job.metadata or {}).get(SHARD_KEY) == shard.id
+                if ours or (file_id and file_id in job.input_files):
+                    return (Found(remote=_remote(job, reply), sure=True),)
             if len(jobs) < _PAGE:
                 return ()
             if page + 1 >= PAGES_MAX:

@@ -176,8 +176,6 @@ class Dialect:
     files: str = "/files"
     batches: str = "/batches"
     purpose: str = "batch"
-    #: Whether lists are continued with `after`; otherwise the first page is all there is.
-    pages: bool = True
     endpoints: frozenset[str] = frozenset({"/v1/chat/completions", "/v1/embeddings"})
 
 
@@ -207,7 +205,6 @@ DIALECTS: Mapping[str, Dialect] = {
     "groq": Dialect(
         url_default="https://api.groq.com/openai/v1",
         key_names=("GROQ_API_KEY",),
-        pages=False,
         endpoints=frozenset({"/v1/chat/completions"}),
     ),
     "deepinfra": Dialect(
@@ -332,7 +329,9 @@ class OpenAIBatch:
             "completion_window": shard.window,
             "metadata": {SHARD_KEY: shard.id, FINGERPRINT_KEY: shard.fingerprint},
         }
-        return Ask(post(self._dialect.batches, body), self._read_created)
+        # Few keep to it (bulkrate does); the others pass over it.
+        once = ("idempotency-key", f"{shard.id}-{shard.fingerprint[:16]}")
+        return Ask(post(self._dialect.batches, body, once), self._read_created)
 
     def find(self, shard: Shard, *, since: int, file_id: str | None = None) -> Ask[tuple[Found, ...]]:
         """See `Vendor`."""
@@ -376,9 +375,9 @@ class OpenAIBatch:
             for file in data:
                 if file.filename == file_name(shard) and file.bytes == shard.size:
                     return _remote_file(file)
-            if dialect.pages and found.has_more and data and page < FILE_PAGES_MAX and data[-1].id != after:
-                return self._find_file(shard, data[-1].id, page + 1)
-            return None
+            if _is_last(found.has_more, data[-1].id if data else None, after) or page >= FILE_PAGES_MAX:
+                return None
+            return self._find_file(shard, data[-1].id, page + 1)
 
         return Ask(Call(method="GET", path=path), read_page)
 
@@ -390,13 +389,14 @@ class OpenAIBatch:
 
         def read_page(reply: Reply) -> tuple[Found, ...] | Ask[tuple[Found, ...]]:
             found = read(_successful(reply), _BatchPage)
-            batches = [self._remote(batch, reply) for batch in found.data or []]
-            for remote in batches:
-                if remote.shard_id == shard.id or (file_id and remote.input_file == file_id):
-                    return (Found(remote=remote, sure=True),)
+            batches = found.data or []
+            for batch in batches:
+                ours = (batch.metadata or {}).get(SHARD_KEY) == shard.id
+                if ours or (file_id and batch.input_file_id == file_id):
+                    return (Found(remote=self._remote(batch, reply), sure=True),)
             # Newest first: behind one that is older than the intent there is none that is ours.
-            too_old = any(remote.created_at is not None and remote.created_at < since for remote in batches)
-            if not (dialect.pages and found.has_more and batches) or too_old or batches[-1].id == after:
+            too_old = any((_moment(batch.created_at) or since) < since for batch in batches)
+            if too_old or _is_last(found.has_more, batches[-1].id if batches else None, after):
                 return ()
             if page >= BATCH_PAGES_MAX:
                 raise nonsense(reply, "never comes to the end of its list of batches")
@@ -411,6 +411,9 @@ class OpenAIBatch:
         return self._remote(read(_successful(reply), _Batch), reply)
 
     def _read_created(self, reply: Reply) -> Remote:
+        if reply.status == 409:
+            # As with OpenAI's own clients: something is locked, and it may have happened.
+            raise RemoteRefused(replace(refusal(reply), why=Why.UNAVAILABLE))
         if reply.status == 404:
             # Not of a batch: of the file, the model, or of the whole API.
             told = refusal(reply)
@@ -534,6 +537,14 @@ def _error_in(body: bytes) -> _Error:
         return _Error(message=told.error)
     detail = told.detail if isinstance(told.detail, str) else None
     return _Error(message=told.message or detail)
+
+
+def _is_last(has_more: bool | None, last_id: str | None, after: str | None) -> bool:
+    """Whether a list ends with this page.
+
+    Where nobody says whether there is more (Groq), it does so with an empty page, or with the same one again.
+    """
+    return has_more is False or last_id is None or last_id == after
 
 
 def _remote_file(file: _File) -> RemoteFile:

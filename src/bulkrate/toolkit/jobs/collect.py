@@ -9,6 +9,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from bulkrate.providers.usage import NO_USAGE, Usage, read_usage
+from bulkrate.toolkit import json_text
 from bulkrate.toolkit.jobs.answers import Outcome, Status
 from bulkrate.toolkit.jobs.requests import rows_in
 from bulkrate.toolkit.recipes import said
@@ -88,7 +89,7 @@ class Collector:
         strange and says nothing.
         """
         try:
-            found = _line.decode(line)
+            found = _decoded(line)
             numbers = rows_in(found.custom_id)
         except (msgspec.MsgspecError, ValueError):
             self.strange += 1
@@ -175,6 +176,19 @@ def lines_in(chunks: Iterator[bytes]) -> Iterator[bytes]:
             yield line + b"\n"
     if rest:
         yield rest
+
+
+def _decoded(line: bytes) -> _Line:
+    """A line. Raises `msgspec.MsgspecError`, `ValueError`.
+
+    A model may write half of a surrogate pair, or a cut character: that is lost, and not what was paid for.
+    """
+    try:
+        if not line.isascii():
+            line.decode()  # what is passed on as it stands is not looked into below
+        return _line.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _line.decode(json_text.encode(json_text.decode(line.decode(errors="replace"))))
 
 
 def _response_in(found: _Line) -> _Response | None:

@@ -13,6 +13,7 @@ from bulkrate.toolkit.jobs.answers import Answers, Status
 from bulkrate.toolkit.jobs.collect import Collector, lines_in
 from bulkrate.toolkit.jobs.requests import custom_id_of, rows_in
 from bulkrate.toolkit.recipes import recipe_of
+from bulkrate.toolkit.plain import numbers
 from bulkrate.toolkit.snapshot import decoded
 
 ROWS = 6
@@ -130,10 +131,15 @@ def test_a_request_of_several_rows_that_is_refused_lets_each_go_alone():
 
 
 @pytest.mark.parametrize("count", [0, 2, 4])
-def test_too_many_or_too_few_vectors_are_nobodys(count):
+def test_a_vector_goes_to_the_row_that_its_index_names_or_to_none(count):
     outcomes, _ = collector(EMBED).read(line("1+3", vectors(count)), None)
     assert [each.row for each in outcomes] == [1, 2, 3]
-    assert all(each.status == Status.INVALID for each in outcomes)
+    for at, each in enumerate(outcomes):
+        if each.status == Status.ANSWERED:
+            assert list(numbers(decoded(each.cells)["embedding"])) == [float(at), 1.0]
+            assert at < count
+        else:
+            assert each.status == Status.INVALID
 
 
 def test_usage_that_is_nonsense_fails_no_line():

@@ -12,8 +12,8 @@ from bulkrate.toolkit.asking import Asking
 from bulkrate.toolkit.jobs.answers import Answers, Status
 from bulkrate.toolkit.jobs.collect import Collector, lines_in
 from bulkrate.toolkit.jobs.requests import custom_id_of, rows_in
-from bulkrate.toolkit.recipes import recipe_of
 from bulkrate.toolkit.plain import numbers
+from bulkrate.toolkit.recipes import recipe_of
 from bulkrate.toolkit.snapshot import decoded
 
 ROWS = 6

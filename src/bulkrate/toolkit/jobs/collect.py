@@ -94,7 +94,7 @@ class Collector:
         except (msgspec.MsgspecError, ValueError):
             self.strange += 1
             return [], NO_USAGE
-        if not numbers or numbers[-1] >= self._rows or numbers[0] < 0:
+        if not 0 <= numbers[0] <= numbers[-1] < self._rows or len(numbers) > self._recipe.rows_per_request:
             self.strange += 1
             return [], NO_USAGE
         response = _response_in(found)

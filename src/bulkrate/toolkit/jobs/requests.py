@@ -84,7 +84,7 @@ def rows_in(custom_id: str) -> range:
     """The row numbers that a `custom_id` of ours stands for. Raises `ValueError`."""
     first, _, count = custom_id.partition("+")
     rows = range(int(first), int(first) + int(count or 1))
-    if custom_id_of(rows.start, len(rows)) != custom_id:
+    if not rows or custom_id_of(rows.start, len(rows)) != custom_id:
         raise ValueError(custom_id)  # 1_0 and " 7" are numbers to Python, and none of ours
     return rows
 

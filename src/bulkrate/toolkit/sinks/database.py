@@ -137,6 +137,9 @@ class TableSink(Spooled):
             self.run(connection, insert)
             return
         self._check_keys(connection, self.staging())
+        # SQLite joins by going through all rows for each, unless there is an index; the others do not mind.
+        ours = ", ".join(map(column_quoted, self.table.keys))
+        self.run(connection, f"CREATE INDEX {column_quoted('bulkrate_keys')} ON {self.staging()} ({ours})")
         keys = [column_quoted(there[self._folded(key)][0]) for key in self.table.keys]
         same = " AND ".join(f"t.{key} = {cells[key]}" for key in keys)
         others = ", ".join(f"{column} = {cell}" for column, cell in cells.items() if column not in keys)
@@ -145,10 +148,8 @@ class TableSink(Spooled):
                 connection,
                 f"UPDATE {quoted(self.target)} AS t SET {others} FROM {self.staging()} AS s WHERE {same}",  # noqa: S608
             )
-        self.run(
-            connection,
-            f"{insert} WHERE NOT EXISTS (SELECT 1 FROM {quoted(self.target)} AS t WHERE {same})",  # noqa: S608
-        )
+        missing = f"LEFT JOIN {quoted(self.target)} AS t ON {same} WHERE t.{keys[0]} IS NULL"
+        self.run(connection, f"{insert} {missing}")
 
     def _check_keys(self, connection: Any, table: str) -> None:
         """Each row must be told apart by its keys, where they are what tells it apart."""
@@ -156,7 +157,6 @@ class TableSink(Spooled):
             return
         keys = [column_quoted(key) for key in self.table.keys]
         unique = ", ".join(keys)
-        self.run(connection, f"CREATE INDEX {column_quoted('bulkrate_keys')} ON {table} ({unique})")
         empty = " OR ".join(f"{key} IS NULL" for key in keys)
         checks = {
             f"SELECT count(*) FROM {table} WHERE {empty}": "rows have an empty key",  # noqa: S608
@@ -169,11 +169,6 @@ class TableSink(Spooled):
                 raise SinkError(
                     f"{self.name}: {count} {fault}; the key columns {unique} must tell rows apart"
                 )
-        self.run(connection, f"DROP INDEX {self.index_of(table)}")
-
-    def index_of(self, table: str) -> str:  # noqa: ARG002 (PostgreSQL has it in the table's schema)
-        """The name, as SQL has it, of the index on a table of ours."""
-        return column_quoted("bulkrate_keys")
 
     def _folded(self, name: str) -> str:
         return name.casefold() if self.folds_names else name

@@ -90,11 +90,6 @@ class PostgresqlSink(TableSink):
                     [None if cell is None else tell(cell) for tell, cell in zip(told, cells, strict=True)]
                 )
 
-    def index_of(self, table: str) -> str:
-        """In the schema of its table."""
-        schema, _, _ = table.rpartition(".")
-        return f'{schema}."bulkrate_keys"' if schema else super().index_of(table)
-
 
 def _type(fit: Fit) -> str:
     if fit.shape is Shape.VECTOR:

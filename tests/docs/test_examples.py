@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -52,3 +55,77 @@ def test_bad_lines_fail_alone_and_are_tried_again(server: Server, tmp_path: Path
     assert "refused was refused: 400" in said
     assert "did not run: invalid_json_line" in said
     assert "retried 2 lines" in said
+
+
+def test_a_thousand_reviews_are_classified_in_chunks(server: Server, tmp_path: Path) -> None:
+    said = run("tutorials/classify_in_chunks.py", tmp_path, **against(server))
+    assert said.startswith("1,000 reviews in 10 batches")
+    assert "1,000 answered, 0 failed" in said
+    assert "('positive', " in said
+
+
+def test_chunks_are_cut_by_tokens(server: Server, tmp_path: Path) -> None:
+    said = run("tutorials/chunk_by_tokens.py", tmp_path, **against(server))
+    sizes = [int(size.replace(",", "")) for size in re.findall(r"([\d,]+) counted", said)]
+    assert len(sizes) > 1
+    assert all(size <= 90_000 for size in sizes)
+    assert "3,000 of 3,000 tickets are answered" in said
+
+
+def test_only_failures_are_sent_again(server: Server, tmp_path: Path) -> None:
+    said = run("tutorials/retry_only_failures.py", tmp_path, **against(server))
+    assert "SDK: 90 answered, 10 failed: ['HTTP 400']" in said
+    assert "SDK: after a batch of 10: 100 answered, 0 failed" in said
+    assert "bulkrate: after retry_failed(): 100 answered" in said
+    assert "sent twice: [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]" in said
+
+
+def test_models_are_chosen_by_rule_by_column_and_by_confidence(server: Server, tmp_path: Path) -> None:
+    said = run("tutorials/mixed_models.py", tmp_path, **against(server))
+    chosen, cascade = said.splitlines()[:2]
+    assert "'gpt-4o': " in chosen
+    assert "'gpt-4o-mini': " in chosen
+    assert "'gpt-4o': " in cascade
+    assert "'gpt-4o-mini': " in cascade
+    assert cascade.endswith("['first', 'escalate']")
+
+
+def test_ten_thousand_documents_are_embedded_and_found(server: Server, tmp_path: Path) -> None:
+    pytest.importorskip("lancedb")
+    said = run("tutorials/embed_and_search.py", tmp_path, **against(server))
+    assert "10,000 documents have a vector" in said
+    assert "10,000 rows in the store" in said
+    assert "1.000  Article 4321: " in said
+
+
+def test_categories_are_counted(server: Server, tmp_path: Path) -> None:
+    pytest.importorskip("polars")
+    said = run("tutorials/count_categories.py", tmp_path, **against(server))
+    counts = {label: int(count) for count, label in re.findall(r"^ +(\d+)  (\w+)$", said, re.MULTILINE)}
+    assert set(counts) == {"delivery", "price", "quality", "service", "other"}
+    assert sum(counts.values()) == 1_000
+    assert "company" in said
+
+
+def test_a_thousand_reports_are_in_the_database(server: Server, tmp_path: Path) -> None:
+    run("tutorials/monthly_reports.py", tmp_path, **against(server))
+    said = run("tutorials/monthly_reports.py", tmp_path, **against(server))  # nothing doubles
+    assert "1,000 reports in business.db" in said
+    with closing(sqlite3.connect(tmp_path / "business.db")) as database:
+        asked = "SELECT count(*), count(DISTINCT company), count(report), min(month), max(month) FROM reports"
+        assert database.execute(asked).fetchone() == (1_000, 1_000, 1_000, "2026-10", "2026-10")
+
+
+def test_three_summaries_come_in_order(server: Server, tmp_path: Path) -> None:
+    said = run("tutorials/three_summaries.py", tmp_path, **against(server))
+    texts, answers = said.splitlines()[::2], said.splitlines()[1::2]
+    assert len(answers) == 3
+    for text, answer in zip(texts, answers, strict=True):
+        assert f"Summarise in five words: {text[:20]}" in answer
+
+
+def test_every_example_is_listed() -> None:
+    listed = set(re.findall(r"\]\(([\w/]+\.\w+)\)", (EXAMPLES / "README.md").read_text(encoding="utf-8")))
+    there = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")}
+    assert there <= listed
+    assert all((EXAMPLES / name).exists() for name in listed)

@@ -39,13 +39,18 @@ def run_job(asking: Asking, what: str | None, options: JobOptions) -> None:
         raise typer.BadParameter("name a FILE with rows, or a job of the configuration with --job NAME")
     desk = desk_for(options.data, options.config)
     spec = spec_of(asking, what, options)
+    new_home = not desk.home.exists()
     folder, known = desk.begin(spec, fresh=options.fresh, overwrite=options.overwrite or options.dry_run)
     if known and not options.quiet:
         _say(_welcome_back(folder.load()))
     if options.dry_run:
-        _dry_run(desk, folder, options)
-        if not known:
-            desk.remove(folder)
+        try:
+            _dry_run(desk, folder, options)
+        finally:
+            if not known:
+                desk.remove(folder)
+            if new_home:
+                desk.tidy()
     elif options.detach:
         _detach(desk, folder, options)
     else:
@@ -163,7 +168,10 @@ def screen(*, quiet: bool, yes: bool) -> Iterator[Any]:
                     f"this costs money, or may, and there is nobody to ask; give --yes, or go on with: "
                     f"bulkrate resume {record.id} --yes"
                 )
-            return typer.confirm("Send?", default=False, err=True)
+            try:
+                return typer.confirm("Send?", default=False, err=True)
+            except typer.Abort:  # Ctrl-C, as Typer tells it
+                raise KeyboardInterrupt from None
 
     if quiet:
         yield Shown(lambda _: None, lambda _: None)
@@ -312,12 +320,17 @@ def _dry_run(desk: Desk, folder: JobFolder, options: JobOptions) -> None:
     typer.echo("nothing was sent (--dry-run)", err=True)
 
 
+def unanswered(record: JobRecord) -> int:
+    """How many rows have no answer that should have one."""
+    return sum(record.counts.get(name, 0) for name in ("pending", "failed", "invalid"))
+
+
 def _welcome_back(record: JobRecord) -> str:
     if record.state.ended:
+        failed = f"; send what failed with: bulkrate retry {record.id}" if unanswered(record) else ""
         return (
             f"the same job over the same rows is {record.state} already ({record.id}): nothing is sent. "
-            "Begin anew with --fresh; send what failed with: "
-            f"bulkrate retry {record.id}"
+            f"Begin anew with --fresh{failed}"
         )
     return f"going on with job {record.id}"
 

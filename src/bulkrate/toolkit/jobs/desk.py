@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -151,7 +152,7 @@ class Desk:
                     self._keep_output(record.spec, overwrite=overwrite)
                     folder.save(record)
                     return None
-        except BulkrateError:
+        except BaseException:
             self._clear(folder)
             raise
 
@@ -285,6 +286,12 @@ class Desk:
         with folder.driven():
             forget(self.home, folder.id)
             self._clear(folder)
+
+    def tidy(self) -> None:
+        """Remove the state folder if there is nothing in it."""
+        with suppress(OSError):  # there is
+            (self.home / "jobs").rmdir()
+            self.home.rmdir()
 
     def _clear(self, folder: JobFolder) -> None:
         shutil.rmtree(folder.path)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from bulkrate.core.body import on_one_line
-from bulkrate.errors import RecipeError
+from bulkrate.errors import RecipeError, StoreError
 from bulkrate.toolkit.jobs.record import Part
 from bulkrate.toolkit.recipes.base import Again, Recipe
 from bulkrate.toolkit.table import Row
@@ -90,7 +92,7 @@ def rows_in(custom_id: str) -> range:
 
 
 class PartWriter:
-    """Writes requests into files of a folder, a new one whenever the cut asks for it."""
+    """Writes requests into files of a folder, a new one whenever the cut asks for it. Raises `StoreError`."""
 
     def __init__(self, folder: Path, stem: str, cut: Cut, key: str) -> None:
         self.parts: list[Part] = []
@@ -107,14 +109,14 @@ class PartWriter:
         part = self._open.get(place)
         if part is None or not part.has_room(len(line), self._cut):
             if part is not None:
-                part.file.close()
+                part.close()
             part = self._open[place] = self._begin(request.endpoint)
         part.write(line)
 
     def close(self) -> list[Part]:
-        """All parts, written out."""
+        """All parts, durable."""
         for part in self._open.values():
-            part.file.close()
+            part.close()
         return self.parts
 
     def _begin(self, endpoint: str) -> _OpenPart:
@@ -122,7 +124,8 @@ class PartWriter:
         name = f"{self._stem}.{number}.jsonl"
         part = Part(file=name, endpoint=endpoint, requests=0, key=f"{self._key}-{number}")
         self.parts.append(part)
-        return _OpenPart(part, (self._folder / name).open("wb"))
+        with _translated(self._folder / name):
+            return _OpenPart(part, (self._folder / name).open("wb"))
 
 
 class _OpenPart:
@@ -130,16 +133,31 @@ class _OpenPart:
 
     def __init__(self, part: Part, file: IO[bytes]) -> None:
         self.part = part
-        self.file = file
+        self._file = file
+        self._name = Path(file.name)
         self._bytes = 0
 
     def has_room(self, length: int, cut: Cut) -> bool:
         return self.part.requests < cut.lines and self._bytes + length <= cut.bytes
 
     def write(self, line: bytes) -> None:
-        self.file.write(line)
+        with _translated(self._name):
+            self._file.write(line)
         self._bytes += len(line)
         self.part.requests += 1
+
+    def close(self) -> None:
+        with _translated(self._name), self._file as file:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def line_of(request: Addressed) -> bytes:

@@ -23,6 +23,8 @@ _OPEN_JOBS_MAX = 8
 def take_over(record: JobRecord, home: Path, recipe: Recipe, rows: RowLog, answers: Answers) -> int:
     """Add to `answers` what earlier jobs answered to the same rows; how many these are."""
     taken = 0
+    if not _path(home).exists():
+        return taken
     with Lineage(_path(home)) as lineage, _Earlier(home) as earlier:
         asked = ((key, digest) for _, key, digest in _asked(record, recipe, rows))
         places = lineage.known(_scope(record), asked)

@@ -47,7 +47,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     def costs(self) -> bool:
         """Whether it costs something, or may: an unknown price is not nothing."""
         money = self.money
-        return money.mark is not Mark.LOCAL and (money.likely is None or money.likely > 0)
+        free = money.mark is Mark.LOCAL or not self.estimate.lines_total
+        return not free and (money.likely is None or money.likely > 0)
 
     @property
     def money(self) -> Money:

@@ -11,21 +11,34 @@ import msgspec
 import pytest
 import typer
 
+import bulkrate
 from bulkrate import config
-from bulkrate.cli import app
+from bulkrate.cli import app, exits
+from bulkrate.cli.job_options import JobOptions
 from bulkrate.core.lifecycle import Status
 from bulkrate.core.outcome import Failure
 from bulkrate.core.retry import Retry
 from bulkrate.server.metrics import FAMILIES
 from bulkrate.server.table import OPERATIONS
 from bulkrate.telemetry import EVENTS
+from bulkrate.toolkit.api import Options
+from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.job import Job, Results, RowResult
 
 ROOT = Path(__file__).parents[2]
+SHARED = {field.name for field in msgspec.structs.fields(JobOptions)}
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
 def page(name: str) -> str:
     return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def section(name: str, heading: str) -> str:
+    """The part of a page under a heading that begins so."""
+    text = page(name).partition(f"\n## {heading}")[2].partition("\n## ")[0]
+    assert text, f"{name} has no section {heading}"
+    return text
 
 
 def settings() -> Iterator[tuple[str, str]]:
@@ -40,10 +53,18 @@ def commands() -> Iterator[tuple[str, Any]]:
         if hasattr(command, "commands"):
             for part, inner in command.commands.items():
                 yield from walk(f"{name} {part}", inner)
-        else:
+            if command.invoke_without_command and name != "bulkrate":
+                yield name, command
+        elif not command.hidden:
             yield name, command
 
     yield from walk("bulkrate", typer.main.get_command(app))
+
+
+def every_job() -> list[Any]:
+    """The options that every command which runs a job has."""
+    run = next(command for name, command in commands() if name == "bulkrate run")
+    return [parameter for parameter in run.params if parameter.name in SHARED]
 
 
 @pytest.mark.parametrize(("shape", "name"), list(settings()))
@@ -53,11 +74,49 @@ def test_every_setting_is_documented(shape: str, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "command"), list(commands()), ids=lambda value: str(value)[:40])
 def test_every_command_and_flag_is_documented(name: str, command: Any) -> None:
-    section = page("commands.md").partition(f"## `{name}")[2].partition("\n## ")[0]
-    assert section, f"commands.md has no section for {name}"
+    text = section("commands.md", f"`{name}")
+    names = {parameter.name for parameter in command.params}
+    shared = SHARED if names >= SHARED else set()
+    if shared:
+        assert "(#options-of-every-job)" in text
     for parameter in command.params:
-        if parameter.param_type_name == "option" and parameter.name != "help":
-            assert f"`{parameter.opts[0]}" in section
+        if parameter.param_type_name == "option" and parameter.name not in {"help", *shared}:
+            assert f"`{parameter.opts[0]}" in text
+
+
+@pytest.mark.parametrize("option", every_job(), ids=lambda option: str(option.name))
+def test_every_option_of_every_job_is_documented_once(option: Any) -> None:
+    rows = section("commands.md", "Options of every job").splitlines()
+    assert len([row for row in rows if re.match(rf"\| `{option.opts[0]}[ `]", row)]) == 1
+    assert all(f"`{short}`" in "".join(rows) for short in option.opts[1:])
+
+
+def test_every_exit_code_is_documented() -> None:
+    codes = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
+    told = re.findall(r"^\| ([0-9]+) \|", section("jobs.md", "Exit codes"), re.MULTILINE)
+    assert set(map(int, told)) == codes
+
+
+@pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(Options)])
+def test_every_option_from_python_is_documented(name: str) -> None:
+    assert f"| `{name}` |" in section("python.md", "Options")
+
+
+@pytest.mark.parametrize("name", bulkrate.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    assert f"`{name}" in page("python.md")
+
+
+@pytest.mark.parametrize("shape", [Job, Results, RowResult], ids=lambda shape: str(shape.__name__))
+def test_every_method_of_a_job_and_its_results_is_documented(shape: type) -> None:
+    fields = [field.name for field in msgspec.structs.fields(shape)] if shape is RowResult else []
+    for name in fields or [name for name in vars(shape) if not name.startswith("_")]:
+        assert re.search(rf"\b{name}\b", section("python.md", f"`{shape.__name__}`"))
+
+
+@pytest.mark.parametrize("key", [field.name for field in msgspec.structs.fields(Asking)])
+def test_every_key_of_a_job_file_is_documented(key: str) -> None:
+    assert f"`{key}`" in section("configuration.md", "`[jobs.NAME]`")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda op: f"{op.method} {op.path}")

@@ -51,9 +51,10 @@ def test_the_wait_that_google_asks_for_is_told() -> None:
 
 
 def test_all_pages_are_read_since_their_order_is_not_told() -> None:
+    # In a state that nobody knows, but not ours.
     old = {
         "name": "batches/1",
-        "metadata": {"state": "BATCH_STATE_RUNNING", "createTime": "2020-01-01T00:00:00Z"},
+        "metadata": {"state": "NEW", "createTime": "2020-01-01T00:00:00Z"},
     }
     ask = VENDOR.find(SHARD, since=2_000_000_000).read(reply({"operations": [old], "nextPageToken": "a/b"}))
     assert ask.call.path == "/v1beta/batches?pageSize=100&pageToken=a%2Fb"

@@ -510,6 +510,8 @@ def test_anthropics_refusal_is_a_refusal() -> None:
         ("rate_limit_error", 429, "", Fate.TRANSIENT),
         ("overloaded_error", 529, "", Fate.TRANSIENT),
         ("new_error", 500, "", Fate.TRANSIENT),
+        # As an example of the guide has it: the inside of an error body alone.
+        ({"type": "errored", "error": {"type": "invalid_request", "message": "no"}}, 400, "", Fate.REFUSED),
     ],
 )
 def test_anthropics_other_results(result: Any, status: int | None, code: str, fate: Fate) -> None:
@@ -654,6 +656,43 @@ def test_mistrals_errors_are_openais() -> None:
     line = msgspec.json.encode({"custom_id": "s-0", "response": None, "error": "broken"})
     found = VENDORS["mistral"].from_vendor(SHARD, line, created=1)
     assert (found.fate, found.message) == (Fate.TRANSIENT, "broken")
+
+
+@every_vendor
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=6,
+    ),
+    field=st.sampled_from(
+        ["content", "usage", "stop_reason", "candidates", "choices", "usageMetadata", "id"]
+    ),
+)
+def test_an_odd_answer_costs_its_own_line_and_no_other(name: str, value: Any, field: str) -> None:
+    mine = mistrals({"content": "hi"})
+    mine["response"]["body"][field] = value
+    line = {
+        "anthropic": anthropics(**{field: value}),
+        "gemini": googles(candidate({"text": "hi"}), **{field: value})
+        if field != "candidates"
+        else googles(value),
+        "mistral": mine,
+    }[name]
+    found = VENDORS[name].from_vendor(SHARD, msgspec.json.encode(line), created=1)
+    assert found.custom_id == "s-0"
+    assert found.fate in {Fate.ANSWERED, Fate.TRANSIENT}
+
+
+@every_vendor
+def test_a_line_without_anything_may_be_tried_again(name: str) -> None:
+    line = {
+        "anthropic": {"custom_id": "s-0", "result": {"type": "succeeded"}},
+        "gemini": {"key": "s-0"},
+        "mistral": {"custom_id": "s-0"},
+    }[name]
+    found = VENDORS[name].from_vendor(SHARD, msgspec.json.encode(line), created=1)
+    assert (found.code, found.fate) == ("invalid_answer", Fate.TRANSIENT)
 
 
 # Embeddings

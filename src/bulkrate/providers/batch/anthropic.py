@@ -7,6 +7,7 @@ in its results.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import msgspec
 
@@ -33,6 +34,8 @@ from bulkrate.providers.batch.languages.answers import error_body
 from bulkrate.providers.batch.languages.chat import Fields
 from bulkrate.providers.batch.limits import Limits, limits_for
 from bulkrate.providers.batch.replies import gone_or_lost, nonsense, quoted, read, seconds, shown, why_of
+
+T = TypeVar("T")
 
 _BATCHES = "/v1/messages/batches"
 #: As in `openai.py`: never reached in practice, and never taken for "there is none".
@@ -103,8 +106,8 @@ class _ErrorBody(msgspec.Struct):
 
 class _Outcome(msgspec.Struct):
     type: str
-    message: language.Answer | None = None
-    error: _ErrorBody | None = None
+    message: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Line(msgspec.Struct):
@@ -115,6 +118,7 @@ class _Line(msgspec.Struct):
 _ARCHIVED = Refusal(why=Why.GONE, message="the results are older than 29 days and gone")
 
 _line = msgspec.json.Decoder(_Line)
+_answer = msgspec.json.Decoder(language.Answer)
 _encode = msgspec.json.encode
 
 
@@ -159,18 +163,10 @@ class AnthropicBatch:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
             raise Garbled(f"a result line of {len(line)} bytes is not one of a Message Batch") from cause
         outcome = found.result
-        if outcome.type == "succeeded" and outcome.message is not None:
-            message = outcome.message
-            body = language.completion(message, created=created)
-            return Result(custom_id=found.custom_id, status=200, body=body, request_id=message.id)
-        if outcome.type == "errored" and outcome.error is not None:
-            error = outcome.error.error
-            return Result(
-                custom_id=found.custom_id,
-                status=_STATUS_OF.get(error.type, 500),
-                body=error_body(error.message, error.type),
-                request_id=outcome.error.request_id or "",
-            )
+        if outcome.type == "succeeded":
+            return _answered(found.custom_id, outcome.message, created)
+        if outcome.type == "errored":
+            return _errored(found.custom_id, outcome.error)
         if outcome.type == "expired":
             code, told = "batch_expired", "the batch's time was up before this line ran"
         elif outcome.type == "canceled":
@@ -274,6 +270,35 @@ class AnthropicBatch:
         return _remote(read(_successful(reply), _Batch), reply)
 
 
+def _answered(custom_id: str, message: msgspec.Raw, created: int) -> Result:
+    try:
+        answer = _answer.decode(message)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        told = "the answer is not what the Messages API promises"
+        return Result(custom_id=custom_id, status=None, code="invalid_answer", message=told)
+    body = language.completion(answer, created=created)
+    return Result(custom_id=custom_id, status=200, body=body, request_id=answer.id)
+
+
+def _errored(custom_id: str, raw: msgspec.Raw) -> Result:
+    """The error of a line: an error body, or only what is inside of one, as the guide's example has it."""
+    told = _told(raw, _ErrorBody) or _ErrorBody(_told(raw, _Error) or _Error(message="the request failed"))
+    error = told.error
+    return Result(
+        custom_id=custom_id,
+        status=_STATUS_OF.get(error.type) or _STATUS_OF.get(f"{error.type}_error", 500),
+        body=error_body(error.message, error.type),
+        request_id=told.request_id or "",
+    )
+
+
+def _told(raw: bytes | msgspec.Raw, shape: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def _remote(batch: _Batch, reply: Reply) -> Remote:
     state = _STATES.get(batch.processing_status)
     if state is None:
@@ -313,10 +338,8 @@ def _read_removed(reply: Reply) -> None:
 
 
 def _refusal(reply: Reply) -> Refusal:
-    try:
-        error = msgspec.json.decode(reply.body, type=_ErrorBody).error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        error = _Error(type="", message="")
+    told = _told(reply.body, _ErrorBody)
+    error = told.error if told is not None else _Error(type="")
     message = shown(error.message or f"the provider answered {reply.status}")
     why = why_of(reply.status)
     if why is Why.INVALID and "credit balance" in message:
@@ -324,11 +347,11 @@ def _refusal(reply: Reply) -> Refusal:
     elif why is Why.BUSY and ("batch" in message or "queue" in message):
         # The limit of requests that wait in batches, and not that of HTTP calls.
         why = Why.QUOTA
-    told = Refusal(
+    refusal = Refusal(
         why=why,
         message=message,
         status=reply.status,
         code=error.type or None,
         retry_after_s=reply.retry_after_s,
     )
-    return gone_or_lost(told, known=bool(error.type))
+    return gone_or_lost(refusal, known=bool(error.type))

@@ -153,12 +153,13 @@ class _Uploaded(msgspec.Struct):
 
 class _Line(msgspec.Struct):
     key: str
-    response: language.Answer | None = None
+    response: msgspec.Raw = msgspec.Raw(b"null")
     error: _Error | None = None
     status: _Error | None = None
 
 
 _line = msgspec.json.Decoder(_Line)
+_answer = msgspec.json.Decoder(language.Answer)
 _encode = msgspec.json.encode
 _SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
 
@@ -199,11 +200,12 @@ class GeminiBatch:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
             raise Garbled(f"a result line of {len(line)} bytes is not one of a Gemini batch") from cause
         error = found.error or found.status
-        if found.response is None and error is not None:
+        if error is not None:
             return _failed(found.key, error)
-        answer = found.response
-        if answer is None:
-            message = "the line has no response and no error"
+        try:
+            answer = _answer.decode(found.response)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            message = "the answer is not what generateContent promises"
             return Result(custom_id=found.key, status=None, code="invalid_answer", message=message)
         if shard.endpoint == "/v1/embeddings":
             return _embedded(found.key, shard.model, answer)

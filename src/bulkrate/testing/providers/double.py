@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -68,7 +69,7 @@ def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None)
     return Response(_encode(value), status, headers, "application/json")
 
 
-class Double:
+class Double(ABC):
     """An ASGI app that behaves as a provider of batches. `key` is the only key that it takes."""
 
     name = ""
@@ -99,13 +100,13 @@ class Double:
 
     # For vendors to say
 
+    @abstractmethod
     def routes(self) -> list[Route]:
         """The vendor's API, each made by `route`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def error(self, refused: Refused) -> Response:
         """An error in the vendor's form."""
-        raise NotImplementedError
 
     def key_in(self, request: Request) -> str | None:
         """The key that a call carries."""

@@ -224,6 +224,7 @@ def measure_client(costs: Costs, url: str, bodies: list[bytes]) -> None:
 class _Nothing:
     """A load of so many equal lines, which does nothing of its own."""
 
+    batch_id = "batch_000000000000000000000000"
     model = processes.MODEL
     endpoint = _PATH
 
@@ -276,8 +277,12 @@ def measure_together(costs: Costs, shard: Shard, url: str) -> None:
 async def dispatched(url: str, load: Any, over: asyncio.Event) -> tuple[float, float]:
     """The processor time of a dispatcher from a load's first line until it is `over`."""
     upstream = Upstream(url=url, models=[processes.MODEL], max_in_flight=IN_FLIGHT)
-    dispatcher = Dispatcher(Settings(upstreams={"bench": upstream}), on_news=lambda _driver: None)
-    dispatcher.start()
+    dispatcher = Dispatcher(
+        Settings(upstreams={"bench": upstream}),
+        on_news=lambda _driver: None,
+        may_be_served=lambda _model: True,
+    )
+    dispatcher.adopt("bench", known_windows={})
     began = _now()
     dispatcher.enter(Lane(load))
     async with asyncio.timeout(_ADMIT_S_MAX):

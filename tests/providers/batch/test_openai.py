@@ -322,6 +322,8 @@ def test_bodies_keep_their_bytes_on_the_way_back() -> None:
         ({"error": {"code": 7}}, None, "7", Fate.TRANSIENT),
         ({"response": {"status_code": 0, "body": ""}}, None, "invalid_answer", Fate.TRANSIENT),
         ({}, None, "invalid_answer", Fate.TRANSIENT),
+        ({"response": "text"}, None, "invalid_answer", Fate.TRANSIENT),
+        ({"response": {"status_code": "200"}}, None, "invalid_answer", Fate.TRANSIENT),
     ],
 )
 def test_lines_without_an_answer(line: dict[str, Any], status: int | None, code: str, fate: Fate) -> None:

@@ -18,7 +18,6 @@ from bulkrate.providers.batch.base import (
     Counts,
     Expect,
     Found,
-    Garbled,
     Refusal,
     Remote,
     RemoteFile,
@@ -33,7 +32,18 @@ from bulkrate.providers.batch.languages import anthropic as language
 from bulkrate.providers.batch.languages.answers import error_body
 from bulkrate.providers.batch.languages.chat import Fields
 from bulkrate.providers.batch.limits import Limits, limits_for
-from bulkrate.providers.batch.replies import gone_or_lost, nonsense, quoted, read, seconds, shown, why_of
+from bulkrate.providers.batch.replies import (
+    INVALID_ANSWER,
+    gone_or_lost,
+    no_answer,
+    nonsense,
+    quoted,
+    read,
+    read_line,
+    seconds,
+    shown,
+    why_of,
+)
 
 T = TypeVar("T")
 
@@ -158,10 +168,9 @@ class AnthropicBatch:
 
     def from_vendor(self, shard: Shard, line: bytes, *, created: int) -> Result:  # noqa: ARG002
         """See `Vendor`."""
-        try:
-            found = _line.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-            raise Garbled(f"a result line of {len(line)} bytes is not one of a Message Batch") from cause
+        found = read_line(line, _line)
+        if isinstance(found, str):
+            return no_answer(found, INVALID_ANSWER, "the result is not what the provider promises")
         outcome = found.result
         if outcome.type == "succeeded":
             return _answered(found.custom_id, outcome.message, created)
@@ -172,8 +181,8 @@ class AnthropicBatch:
         elif outcome.type == "canceled":
             code, told = "batch_cancelled", "the batch was cancelled before this line ran"
         else:
-            code, told = "invalid_answer", "the result is none that we know"
-        return Result(custom_id=found.custom_id, status=None, code=code, message=told)
+            code, told = INVALID_ANSWER, "the result is none that we know"
+        return no_answer(found.custom_id, code, told)
 
     # Files: there are none, `create` takes the lines themselves.
 
@@ -274,8 +283,7 @@ def _answered(custom_id: str, message: msgspec.Raw, created: int) -> Result:
     try:
         answer = _answer.decode(message)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        told = "the answer is not what the Messages API promises"
-        return Result(custom_id=custom_id, status=None, code="invalid_answer", message=told)
+        return no_answer(custom_id, INVALID_ANSWER, "the answer is not what the Messages API promises")
     body = language.completion(answer, created=created)
     return Result(custom_id=custom_id, status=200, body=body, request_id=answer.id)
 

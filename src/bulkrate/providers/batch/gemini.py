@@ -22,7 +22,6 @@ from bulkrate.providers.batch.base import (
     Counts,
     Expect,
     Found,
-    Garbled,
     Refusal,
     Remote,
     RemoteFile,
@@ -39,11 +38,14 @@ from bulkrate.providers.batch.languages.chat import Fields
 from bulkrate.providers.batch.limits import Limits, limits_for
 from bulkrate.providers.batch.multipart import file_name
 from bulkrate.providers.batch.replies import (
+    INVALID_ANSWER,
     gone_or_lost,
+    no_answer,
     nonsense,
     post,
     quoted,
     read,
+    read_line,
     seconds,
     shown,
     why_of,
@@ -195,18 +197,16 @@ class GeminiBatch:
 
     def from_vendor(self, shard: Shard, line: bytes, *, created: int) -> Result:
         """See `Vendor`."""
-        try:
-            found = _line.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-            raise Garbled(f"a result line of {len(line)} bytes is not one of a Gemini batch") from cause
+        found = read_line(line, _line)
+        if isinstance(found, str):
+            return no_answer(found, INVALID_ANSWER, "the result is not what the provider promises")
         error = found.error or found.status
         if error is not None:
             return _failed(found.key, error)
         try:
             answer = _answer.decode(found.response)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            message = "the answer is not what generateContent promises"
-            return Result(custom_id=found.key, status=None, code="invalid_answer", message=message)
+            return no_answer(found.key, INVALID_ANSWER, "the answer is not what generateContent promises")
         if shard.endpoint == "/v1/embeddings":
             return _embedded(found.key, shard.model, answer)
         if (candidate := language.broken(answer)) is not None:
@@ -439,9 +439,9 @@ def _about_file(told: Refusal) -> Why | None:
 def _failed(key: str, error: _Error) -> Result:
     message = shown(error.message or "the line failed")
     if error.code == _CANCELLED:
-        return Result(custom_id=key, status=None, code="batch_cancelled", message=message)
+        return no_answer(key, "batch_cancelled", message)
     if error.code == _DEADLINE:
-        return Result(custom_id=key, status=None, code="request_timeout", message=message)
+        return no_answer(key, "request_timeout", message)
     kind = (error.status or "").lower() or "upstream_error"
     return Result(custom_id=key, status=_http_status(error), body=error_body(message, kind))
 
@@ -454,8 +454,7 @@ def _http_status(error: _Error) -> int:
 
 def _embedded(key: str, model: str, answer: language.Answer) -> Result:
     if answer.embedding is None or not answer.embedding.values:
-        message = "the answer has no embedding"
-        return Result(custom_id=key, status=None, code="invalid_answer", message=message)
+        return no_answer(key, INVALID_ANSWER, "the answer has no embedding")
     usage = answer.usage_metadata or language.Usage()
     body = embeddings(model=model, vectors=[answer.embedding.values], prompt=usage.prompt_token_count or 0)
     return Result(custom_id=key, status=200, body=body, request_id=answer.response_id or "")

@@ -18,7 +18,6 @@ from bulkrate.providers.batch.base import (
     Counts,
     Expect,
     Found,
-    Garbled,
     Refusal,
     Remote,
     RemoteFile,
@@ -34,7 +33,18 @@ from bulkrate.providers.batch.languages.answers import error_body
 from bulkrate.providers.batch.languages.chat import Fields
 from bulkrate.providers.batch.limits import Limits, limits_for
 from bulkrate.providers.batch.multipart import file_name, form
-from bulkrate.providers.batch.replies import gone_or_lost, nonsense, post, quoted, read, shown, why_of
+from bulkrate.providers.batch.replies import (
+    INVALID_ANSWER,
+    gone_or_lost,
+    no_answer,
+    nonsense,
+    post,
+    quoted,
+    read,
+    read_line,
+    shown,
+    why_of,
+)
 
 _FILES = "/v1/files"
 _JOBS = "/v1/batch/jobs"
@@ -133,15 +143,13 @@ class MistralBatch:
 
     def from_vendor(self, shard: Shard, line: bytes, *, created: int) -> Result:
         """See `Vendor`."""
-        try:
-            found = _line.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-            raise Garbled(f"a result line of {len(line)} bytes is not one of a Mistral job") from cause
+        found = read_line(line, _line)
+        if isinstance(found, str):
+            return no_answer(found, INVALID_ANSWER, "the result is not what the provider promises")
         ident, response = found.custom_id, found.response
         if response is None or not response.status_code:
             message = _told(found.error) or "the line has no response and no error"
-            code = "upstream_error" if found.error else "invalid_answer"
-            return Result(custom_id=ident, status=None, code=code, message=message)
+            return no_answer(ident, "upstream_error" if found.error else INVALID_ANSWER, message)
         status, body = response.status_code, bytes(response.body)
         if not 200 <= status < 300:
             message = _told(found.error) or _told_by(body) or f"the provider answered {status}"
@@ -157,8 +165,7 @@ class MistralBatch:
             else:
                 written = language.completion(answer, created=created)
                 return Result(custom_id=ident, status=status, body=written, request_id=answer.id)
-        message = "the answer is not what the endpoint promises"
-        return Result(custom_id=ident, status=None, code="invalid_answer", message=message)
+        return no_answer(ident, INVALID_ANSWER, "the answer is not what the endpoint promises")
 
     # Files
 

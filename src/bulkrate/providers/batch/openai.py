@@ -21,7 +21,6 @@ from bulkrate.providers.batch.base import (
     Counts,
     Expect,
     Found,
-    Garbled,
     LineFault,
     Refusal,
     Remote,
@@ -36,7 +35,18 @@ from bulkrate.providers.batch.base import (
 from bulkrate.providers.batch.languages.answers import error_body
 from bulkrate.providers.batch.limits import Limits, limits_for
 from bulkrate.providers.batch.multipart import file_name, form
-from bulkrate.providers.batch.replies import gone_or_lost, nonsense, post, quoted, read, shown, why_of
+from bulkrate.providers.batch.replies import (
+    INVALID_ANSWER,
+    gone_or_lost,
+    no_answer,
+    nonsense,
+    post,
+    quoted,
+    read,
+    read_line,
+    shown,
+    why_of,
+)
 
 #: Pages that are looked through for a batch (a hundred on each), and for a file. A batch that is not found
 #: must not be there, so the first is never reached in practice; a file that is not found is only uploaded
@@ -54,7 +64,7 @@ _STATES = {
     "cancelled": RemoteState.CANCELLED,
     "failed": RemoteState.FAILED,
 }
-# Words for the same things that others were seen to use, whatever their case.
+# Other words for the same things, whatever their case: SiliconFlow's, Novita's, and what else may come.
 _SPELLINGS = {
     "created": RemoteState.VALIDATING,
     "queued": RemoteState.VALIDATING,
@@ -69,10 +79,11 @@ _SPELLINGS = {
 _FILE_READY = {"", "processed", "uploaded", "active"}
 _FILE_BROKEN = {"error", "failed", "deleted"}
 
-_QUOTA_CODES = {"token_limit_exceeded", "request_limit_exceeded", "enqueued_token_limit_exceeded"}
+# The request quota has no code that is published, but words of its own (below).
+_QUOTA_CODES = {"token_limit_exceeded"}
 _KEY_CODES = {"invalid_api_key", "insufficient_quota", "billing_hard_limit_reached", "account_deactivated"}
-_MODEL_CODES = {"model_not_found", "model_not_supported", "unsupported_model", "deploymentnotfound"}
-_SIZE_CODES = {"too_many_tasks", "file_too_large", "too_many_requests_in_batch", "max_lines_exceeded"}
+_MODEL_CODES = {"model_not_found", "deploymentnotfound"}
+_SIZE_CODES = {"too_many_tasks"}
 _QUOTA_WORDS = re.compile(r"enqueued (?:token|request)s? limit", re.IGNORECASE)
 _MODEL_WORDS = re.compile(
     r"model\b.{0,200}\b(?:does not exist|not (?:found|supported|available))", re.IGNORECASE
@@ -272,10 +283,9 @@ class OpenAIBatch:
 
     def from_vendor(self, shard: Shard, line: bytes, *, created: int) -> Result:  # noqa: ARG002
         """See `Vendor`. The body keeps its bytes."""
-        try:
-            found = _line.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-            raise Garbled(f"a result line of {len(line)} bytes is not an object with a custom_id") from cause
+        found = read_line(line, _line)
+        if isinstance(found, str):
+            return no_answer(found, INVALID_ANSWER, "the result is not what the provider promises")
         response, error = found.response, found.error
         if response is not None and response.status_code:
             body = bytes(response.body)
@@ -294,15 +304,15 @@ class OpenAIBatch:
                     body=error_body(told or _text(body), "upstream_error"),
                     request_id=response.request_id or "",
                 )
-            return _without_answer(found.custom_id, "invalid_answer", "the answer is not a JSON object")
+            return no_answer(found.custom_id, INVALID_ANSWER, "the answer is not a JSON object")
         if error is None:
-            return _without_answer(found.custom_id, "invalid_answer", "the line has no response and no error")
+            return no_answer(found.custom_id, INVALID_ANSWER, "the line has no response and no error")
         code = str(error.code or "unknown_error")
         if code in _EXPIRED:
             code = "batch_expired"
         elif code in _CANCELLED:
             code = "batch_cancelled"
-        return _without_answer(found.custom_id, code, error.message or code)
+        return no_answer(found.custom_id, code, error.message or code)
 
     def upload(self, shard: Shard) -> Ask[RemoteFile]:
         """See `Vendor`."""
@@ -513,7 +523,7 @@ def _failure(faults: list[_Fault], lines: tuple[LineFault, ...]) -> Refusal:
         return Refusal(why=Why.UNAVAILABLE, message="the provider failed the batch and does not say why")
     first = lines[0]
     # One model in a batch: what is wrong with it is wrong with the batch.
-    same = {fault.code for fault in lines} <= _MODEL_CODES
+    same = {fault.code.lower() for fault in lines} <= _MODEL_CODES
     why = Why.MODEL if same else Why.INVALID
     return Refusal(
         why=why, message=f"{len(lines)} lines refused, the first: {first.message}", code=first.code
@@ -553,10 +563,6 @@ def _remote_file(file: _File) -> RemoteFile:
         message = f"the provider could not take in the file {file.id} ({status}); upload it again"
         raise RemoteRefused(Refusal(why=Why.GONE, message=message, code=status))
     return RemoteFile(id=file.id, size=file.bytes or 0, ready=status in _FILE_READY)
-
-
-def _without_answer(custom_id: str, code: str, message: str) -> Result:
-    return Result(custom_id=custom_id, status=None, code=code, message=shown(message))
 
 
 def _limit_tokens(message: str) -> int | None:

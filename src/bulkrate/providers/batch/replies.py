@@ -6,6 +6,7 @@ What cannot be read is never taken for an answer; it counts as the provider bein
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -13,9 +14,29 @@ from urllib.parse import quote
 
 import msgspec
 
-from bulkrate.providers.batch.base import MESSAGE_MAX, Call, Refusal, RemoteRefused, Reply, Why
+from bulkrate.providers.batch.base import (
+    MESSAGE_MAX,
+    Call,
+    Garbled,
+    Refusal,
+    RemoteRefused,
+    Reply,
+    Result,
+    Why,
+)
 
 T = TypeVar("T")
+
+
+class _Ident(msgspec.Struct):
+    custom_id: str | None = None
+    key: str | None = None
+
+
+_ident = msgspec.json.Decoder(_Ident)
+
+#: The code of a result that is none: the line ran, and what came of it cannot be read.
+INVALID_ANSWER = "invalid_answer"
 
 _NO_KEY = {401, 402, 403}
 _FOR_NOW = {408, 425, 499}
@@ -49,6 +70,25 @@ def gone_or_lost(told: Refusal, *, known: bool) -> Refusal:
         "404 comes from this address, but not in the provider's own manner; see whether the URL is right"
     )
     return replace(told, why=Why.UNAVAILABLE, message=message)
+
+
+def read_line(line: bytes, decoder: msgspec.json.Decoder[T]) -> T | str:
+    """A result line; or only its id, when the rest of it is not as promised. Raises `Garbled`."""
+    try:
+        return decoder.decode(line)
+    except msgspec.ValidationError:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            ident = _ident.decode(line)
+            if found := ident.custom_id or ident.key:
+                return found
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    raise Garbled(f"a result line of {len(line)} bytes is not an object with the id of a line in it")
+
+
+def no_answer(custom_id: str, code: str, message: str) -> Result:
+    """The result of a line that has no HTTP answer."""
+    return Result(custom_id=custom_id, status=None, code=code, message=shown(message))
 
 
 def why_of(status: int) -> Why:  # noqa: PLR0911  # one way out per status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,9 +21,14 @@ pytestmark = pytest.mark.server
 
 
 def run(script: str, cwd: Path, **env: str) -> str:
+    return command(sys.executable, EXAMPLES / script, cwd=cwd, **env)
+
+
+def command(*line: str | Path, cwd: Path, **env: str) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [sys.executable, EXAMPLES / script],
-        env=os.environ | env,
+        line,
+        env=os.environ | {"PATH": path} | env,
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -122,6 +128,45 @@ def test_three_summaries_come_in_order(server: Server, tmp_path: Path) -> None:
     assert len(answers) == 3
     for text, answer in zip(texts, answers, strict=True):
         assert f"Summarise in five words: {text[:20]}" in answer
+
+
+def test_a_label_for_every_review_on_the_command_line(server: Server, tmp_path: Path) -> None:
+    said = command("sh", EXAMPLES / "rows/classify.sh", cwd=tmp_path, **against(server))
+    assert '"answered": 1000' in said
+    assert (tmp_path / "labelled.csv").read_text(encoding="utf-8").count(",answered,") == 1_000
+
+
+def test_a_label_for_every_review_from_python(server: Server, tmp_path: Path) -> None:
+    said = run("rows/classify.py", tmp_path, **against(server))
+    assert "1,000 = 1,000 answered + 0 failed + 0 skipped" in said
+
+
+def test_every_order_fits_its_model(server: Server, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    said = run("rows/extract_orders.py", tmp_path, **against(server))
+    assert said.count(" items for ") == 6
+    assert (tmp_path / "orders.parquet").exists()
+
+
+def test_frames_go_in_and_come_out(server: Server, tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    said = run("rows/frames.py", tmp_path, **against(server))
+    assert "25 reviews of" in said
+    assert "would_buy_again" in said
+
+
+def test_a_nightly_job_sends_only_what_is_new(tmp_path: Path) -> None:
+    folder = tmp_path / "rows" / "nightly"
+    shutil.copytree(EXAMPLES / "rows" / "nightly", folder)
+    reviews = (EXAMPLES / "reviews.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    nightly = (sys.executable, "-m", "bulkrate", "run", "--job", "nightly-reviews")
+    (tmp_path / "reviews.jsonl").write_text("".join(reviews[:60]), encoding="utf-8")
+    assert '"reused": 0' in command(*nightly, cwd=folder)
+    (tmp_path / "reviews.jsonl").write_text("".join(reviews[:80]), encoding="utf-8")
+    second = command(*nightly, cwd=folder)
+    assert '"answered": 80' in second
+    assert '"reused": 60' in second
 
 
 def test_every_example_is_listed() -> None:

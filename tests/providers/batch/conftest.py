@@ -66,7 +66,7 @@ def _place(name: str, vendor: Vendor, double: Double, tail: str = "") -> Iterato
         yield Place(name, Hand(vendor, url + tail), Running(double, url))
 
 
-@pytest.fixture(params=["anthropic", "gemini", "mistral", "openai"])
+@pytest.fixture(params=["anthropic", "gemini", "mistral", pytest.param("openai", marks=pytest.mark.server)])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """Every vendor in turn; OpenAI's wire is spoken by a real server behind a proxy."""
     match request.param:

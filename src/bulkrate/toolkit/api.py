@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -226,11 +227,15 @@ def batch(requests: Iterable[Mapping[str, Any]], *, endpoint: str = _CHAT, **opt
 
 def _begin(asking: Asking, rows: Any, options: Mapping[str, Any]) -> Job:
     try:
-        chosen = msgspec.convert(dict(options), Options, strict=False)
+        plain = {
+            name: os.fspath(value) if isinstance(value, os.PathLike) else value
+            for name, value in options.items()
+        }
+        chosen = msgspec.convert(plain, Options, strict=False)
     except msgspec.ValidationError as error:
         known = ", ".join(field.name for field in msgspec.structs.fields(Options))
         raise RecipeError(f"an option does not fit: {error}; known are {known}") from error
-    desk = Desk.at(chosen.data, os.environ)
+    desk = Desk.at(chosen.data, os.environ, file=Path(chosen.config) if chosen.config else None)
     what = os.fspath(rows) if isinstance(rows, str | os.PathLike) else None
     spec = _spec(asking, what, chosen)
     source = None

@@ -9,6 +9,8 @@ import html
 import os
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Generator, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, overload
@@ -85,6 +87,7 @@ class Results(Sequence[RowResult]):
         self._answers = Answers(
             folder.path, rows=record.rows or 0, committed=record.answers_bytes, writable=False
         )
+        weakref.finalize(self, _close, self._rows, self._answers)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -97,11 +100,21 @@ class Results(Sequence[RowResult]):
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(len(self)))]
         at = index + len(self) if index < 0 else index
-        return self._result(at, self._rows.get(at))
+        return self._result(at, self._rows.get(at), self._answers.get(at))
 
     def __iter__(self) -> Iterator[RowResult]:
         for at, row in enumerate(self._rows.rows()):
-            yield self._result(at, row)
+            yield self._result(at, row, self._answers.get(at))
+
+    def more(self, record: JobRecord) -> Iterator[RowResult]:
+        """The answers that came since this was last asked, those left out that are to be better yet."""
+        read, self._record = self._record.answers_bytes, record
+        self._answers.extend(record.answers_bytes)
+        unsure_below = record.spec.model.confidence_min if record.spec.model.escalate else None
+        for outcome in self._answers.between(read, record.answers_bytes):
+            sure = unsure_below is None or outcome.confidence is None or outcome.confidence >= unsure_below
+            if outcome.status == Status.SKIPPED or (outcome.status == Status.ANSWERED and sure):
+                yield self._result(outcome.row, self._rows.get(outcome.row), outcome)
 
     @property
     def values(self) -> list[Any]:
@@ -113,8 +126,7 @@ class Results(Sequence[RowResult]):
         """The rows without an answer, but for those that were not worth sending."""
         return [result for result in self if not result.ok and not result.skipped]
 
-    def _result(self, at: int, row: Row) -> RowResult:
-        outcome = self._answers.get(at)
+    def _result(self, at: int, row: Row, outcome: Outcome | None) -> RowResult:
         if self._record.spec.asking.recipe == "requests":
             row = {**row, "body": msgspec.json.decode(row["body"])}
         if outcome is None:
@@ -152,6 +164,11 @@ class Results(Sequence[RowResult]):
         return self._prices.paid(outcome.model, used)
 
 
+def _close(rows: RowLog, answers: Answers) -> None:
+    rows.close()
+    answers.close()
+
+
 class Job:
     """A job that runs in the background. Make one with `bulkrate.map` and its kin, or find one by its id.
 
@@ -184,11 +201,12 @@ class Job:
         return self
 
     def wait(self, timeout: float | None = None) -> Job:
-        """Return when it has ended. Raises `TimedOut` after `timeout` seconds, and whatever stopped it."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout)
-            if thread.is_alive():
+        """Return when it has ended, in this process or in another. Raises `TimedOut` after `timeout` seconds,
+        and whatever stopped it.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        while self._runs(until):
+            if until is not None and time.monotonic() >= until:
                 raise TimedOut(f"job {self.id} is not done after {timeout:g} s; it goes on")
         if self._trouble is not None:
             raise self._trouble
@@ -205,26 +223,34 @@ class Job:
         return asyncio.to_thread(self.result).__await__()
 
     def rows(self) -> Iterator[RowResult]:
-        """Results as they come, in the order in which rows are answered; ends with the job."""
-        seen: set[int] = set()
-        while True:
-            running = self._thread is not None and self._thread.is_alive()
+        """Results as they come, in the order in which rows are answered, those without an answer last; ends
+        with the job.
+        """
+        results: Results | None = None
+        seen = bytearray()
+        running = True
+        while running:
+            running = self._runs(time.monotonic() + _LOOK_S)
+            if self._trouble is not None:
+                raise self._trouble
             record = self._folder.load()
-            if record.rows is not None:
-                for result in Results(self._folder, record, self._prices()):
-                    settled = result.ok or result.skipped or not running
-                    if settled and result.index not in seen:
-                        seen.add(result.index)
-                        yield result
-            if not running:
-                self.wait()
-                return
-            assert self._thread is not None  # noqa: S101  # it runs
-            self._thread.join(_LOOK_S)
+            if results is None and record.rows is not None:
+                # From the beginning of the log on.
+                beginning = msgspec.structs.replace(record, answers_bytes=0)
+                results, seen = Results(self._folder, beginning, self._prices()), bytearray(record.rows)
+            for result in results.more(record) if results is not None else ():
+                if not seen[result.index]:
+                    seen[result.index] = True
+                    yield result
+        for result in self.result():
+            if not seen or not seen[result.index]:
+                yield result
 
     def retry_failed(self) -> Job:
         """Send the rows again that have no answer, and only those. Raises `JobError` when all have one."""
         self.wait()
+        if all(result.ok or result.skipped for result in self.result()):
+            raise JobError(f"every row of job {self.id} has its answer; there is nothing to retry")
         self._start(again=True)
         return self
 
@@ -290,6 +316,18 @@ class Job:
 
     def _prices(self) -> Prices:
         return self._desk.prices(self._folder.load().spec)
+
+    def _runs(self, until: float | None) -> bool:
+        """Whether it is being moved on; waits for that to end, but not beyond `until`."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                return True
+        if self._trouble is not None or not self._folder.is_driven():
+            return False
+        time.sleep(_LOOK_S if until is None else max(0.0, min(_LOOK_S, until - time.monotonic())))
+        return True
 
     def _start(self, *, again: bool) -> None:
         if self._thread is not None and self._thread.is_alive():

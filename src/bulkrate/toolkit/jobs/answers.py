@@ -84,7 +84,7 @@ class Answers:
         self.counts[Status.PENDING] = rows
         with self._translated():
             flags = os.O_RDWR | os.O_CREAT if writable else os.O_RDONLY
-            if not writable and not committed:
+            if not writable and not committed and not self._name.exists():
                 self._log = os.open(os.devnull, os.O_RDONLY)
             else:
                 self._log = os.open(self._name, flags, 0o600)
@@ -103,7 +103,7 @@ class Answers:
                 raise
         self._statuses = rows * _PLACE.size
         try:
-            self._read_index()
+            self._read_index(0)
         except BaseException:
             self.close()
             raise
@@ -174,6 +174,20 @@ class Answers:
                 if status in wanted:
                     yield row
 
+    def extend(self, committed: int) -> None:
+        """Take in what another process has committed since."""
+        begin, self._end = self._end, committed
+        self._read_index(begin)
+
+    def between(self, begin: int, end: int) -> Iterator[Outcome]:
+        """What was told between two lengths of the log, in the order of telling."""
+        while begin < end:
+            with self._translated():
+                head = os.pread(self._log, _HEAD.size, begin)
+                length = _HEAD.unpack(head)[0]
+                yield _decode(os.pread(self._log, length, begin + _HEAD.size))
+            begin += _HEAD.size + length
+
     def _place(self, row: int, status: int, attempts: int, offset: int, length: int) -> None:
         at = row * _PLACE.size
         before = self._index[self._statuses + row]
@@ -187,9 +201,9 @@ class Answers:
             self.counts[status] += 1
         _PLACE.pack_into(self._index, at, offset, length, tried)
 
-    def _read_index(self) -> None:
+    def _read_index(self, begin: int) -> None:
         """Go through the log, from head to head."""
-        begin, gulp, at = 0, b"", 0
+        gulp, at = b"", 0
         while begin + at < self._end:
             if len(gulp) - at < _HEAD.size:
                 begin, at = begin + at, 0

@@ -1,5 +1,4 @@
 """Requests and answers, from OpenAI's terms into a vendor's and back.
 
-Nothing is dropped without a word: a field is translated, harmless, left out because somebody said so, or
-refused.
+Nothing is dropped without a word: a field is translated, harmless, or refused.
 """

@@ -65,8 +65,13 @@ class Connection(asyncio.Protocol):
         self._answer: tuple[int, dict[bytes, bytes], bytes] | None
         self._clear()
 
+    @property
+    def usable(self) -> bool:
+        """Whether it is `reusable` still: what the server has closed is known a moment before we are told."""
+        return self.reusable and not self._transport.is_closing()
+
     def send(self, request: bytes) -> asyncio.Future[Reply]:
-        """Send a request; only when `reusable`. The answer, or `AttemptError`."""
+        """Send a request; only when `usable`. The answer, or `AttemptError`."""
         self.reusable = False
         self._outbox.put(self._transport, request)
         self._waiter = waiter = self._loop.create_future()

@@ -164,7 +164,7 @@ class Direct:
         """The connection that was used last, so that those too many grow old."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.reusable:
+            if connection.usable:
                 return connection
         return None
 

@@ -25,4 +25,7 @@ class Outbox:
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
         for transport, request in waiting:
-            transport.write(request)
+            if (
+                not transport.is_closing()
+            ):  # else whoever waits for the answer was told; the others must go out
+                transport.write(request)

@@ -28,7 +28,7 @@ _DOUBLE_AGAIN = 1.4
 _CAREFUL_WIDTH = 128
 _CAREFUL_S = 20.0
 # A doubling is judged by so many answers, or what has come after so long, unless it is quite unsure then.
-_RAMP_ANSWERS = 64
+_RAMP_ANSWERS = 40
 _RAMP_S = 3.0
 _UNSURE_ERROR = 0.2
 

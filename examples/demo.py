@@ -1,8 +1,9 @@
-"""The main job, start to end: classify 1,000 customer reviews as one batch.
+"""The main job, start to end, in both ways: classify 1,000 customer reviews.
 
-Starts a sandbox (an inference server without a model) and a bulkrate server in front of it, drives the batch
-with the official `openai` SDK, and leaves the results in `demo-results/`. Everything stays on this machine
-and costs nothing.
+Starts a sandbox (an inference server without a model) and a bulkrate server in front of it, and drives a
+batch with the official `openai` SDK. Then does the same with one command, `bulkrate classify`, which needs no
+server, and shows what it would have cost at OpenAI. The results are in `demo-results/`. Everything stays on
+this machine and costs nothing.
 
     python examples/demo.py
     python examples/demo.py --upstream http://localhost:8000/v1 --model qwen3    # a real one of yours
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,6 +35,7 @@ RESULTS = Path("demo-results")
 PROMPT = (
     "Classify the sentiment of this review as positive, negative or neutral. Answer with one word.\n\n{text}"
 )
+PRICED = "gpt-4o-mini"
 ENDED = {"completed", "failed", "expired", "cancelled"}
 console = Console(highlight=False, soft_wrap=True)
 
@@ -42,16 +46,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--upstream", help="an OpenAI-compatible server of yours, instead of the sandbox")
-    parser.add_argument("--model", default="gpt-4o-mini")
+    parser.add_argument("--model", default=PRICED)
     options = parser.parse_args()
     reviews = [json.loads(line) for line in REVIEWS.read_text(encoding="utf-8").splitlines()]
     shutil.rmtree(RESULTS, ignore_errors=True)  # of an earlier demo
     RESULTS.mkdir()
-    with sandbox_unless(options.upstream) as upstream, server(upstream) as url:
-        client = OpenAI(base_url=url, api_key="any")
-        batch = submit(client, reviews, options.model)
-        batch = follow(client, batch)
-        report(client, batch, reviews)
+    with sandbox_unless(options.upstream) as upstream:
+        with server(upstream) as url:
+            client = OpenAI(base_url=url, api_key="any")
+            batch = submit(client, reviews, options.model)
+            batch = follow(client, batch)
+            report(client, batch, reviews)
+        # A name without a price: what a sandbox says costs nothing, whatever its model is called.
+        one_command(upstream, options.model if options.upstream else "rehearsal")
 
 
 def submit(client: OpenAI, reviews: list[dict[str, Any]], model: str) -> Any:
@@ -123,6 +130,30 @@ def report(client: OpenAI, batch: Any, reviews: list[dict[str, Any]]) -> None:
         text = " ".join(review["text"].split())
         shown = text if len(text) <= 70 else text[:69] + "…"
         console.print(f"{review['id']}  {answer_of(answers[review['id']]):<9} {shown}", markup=False)
+
+
+def one_command(upstream: str, model: str) -> None:
+    """The same from rows to answers, on the command line; and what it would cost at OpenAI."""
+    asked = ("classify", str(REVIEWS), "--column", "text", "--labels", "positive,negative,neutral")
+    here = ("--model", model, "--upstream", upstream, "--output", str(RESULTS / "labelled.csv"))
+    console.print(f"\n$ bulkrate {shlex.join([*asked, *here])}", markup=False)
+    bulkrate(*asked, *here, "--yes", stdout=subprocess.DEVNULL)
+    elsewhere = ("--model", PRICED, "--max-tokens", "20", "--upstream", "openai", "--dry-run", "--json")
+    forecast = json.loads(bulkrate(*asked, *elsewhere, stdout=subprocess.PIPE))["estimate"]
+    low, high = (f"${float(forecast['batch'][bound]):.4f}" for bound in ("likely", "high"))
+    console.print(
+        f"at OpenAI {low} for {PRICED} in a batch (at most {high}), {forecast['saving_percent']} % below "
+        f"the standard price; {forecast['batch']['mark']}: {forecast['batch']['source']}"
+    )
+
+
+def bulkrate(*words: str, stdout: int) -> str:
+    """Run a command of bulkrate, and return what it prints to `stdout`."""
+    command = [sys.executable, "-m", "bulkrate", *words, "--data", str(RESULTS / "jobs")]
+    # A dry run sends nothing, but wants to know where it would go.
+    environ = {"OPENAI_API_KEY": "not-used"} | os.environ
+    done = subprocess.run(command, env=environ, stdout=stdout, text=True, check=True)
+    return done.stdout or ""
 
 
 def answer_of(line: dict[str, Any]) -> str:

@@ -46,7 +46,10 @@ def against(server: Server) -> dict[str, str]:
 def test_the_demo_answers_a_thousand_reviews(tmp_path: Path) -> None:
     said = run("demo.py", tmp_path)
     assert "1,000 answered, 0 failed" in said
-    assert (tmp_path / "demo-results" / "output.jsonl").read_text(encoding="utf-8").count("\n") == 1_000
+    assert "at OpenAI $" in said
+    results = tmp_path / "demo-results"
+    assert (results / "output.jsonl").read_text(encoding="utf-8").count("\n") == 1_000
+    assert (results / "labelled.csv").read_text(encoding="utf-8").count(",answered,") == 1_000
 
 
 def test_the_first_batch_prints_its_answers(server: Server, tmp_path: Path) -> None:

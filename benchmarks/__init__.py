@@ -5,6 +5,7 @@
     python -m benchmarks.listing       retrieve and list with ten thousand batches in the store
     python -m benchmarks.throughput    lines a second, against the machine, bare clients and other tools
     python -m benchmarks.peers         the other tools alone
+    python -m benchmarks.rows          rows to answers: the command beside the engine alone, and its memory
     python -m benchmarks.linecost      what a line costs, step by step
     python -m benchmarks.utilisation   how much of an upstream's capacity is used
     python -m benchmarks.sidebyside    a thousand small batches beside a big one, a slow model beside a fast

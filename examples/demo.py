@@ -134,7 +134,14 @@ def report(client: OpenAI, batch: Any, reviews: list[dict[str, Any]]) -> None:
 
 def one_command(upstream: str, model: str) -> None:
     """The same from rows to answers, on the command line; and what it would cost at OpenAI."""
-    asked = ("classify", str(REVIEWS), "--column", "text", "--labels", "positive,negative,neutral")
+    asked = (
+        "classify",
+        os.path.relpath(REVIEWS),
+        "--column",
+        "text",
+        "--labels",
+        "positive,negative,neutral",
+    )
     here = ("--model", model, "--upstream", upstream, "--output", str(RESULTS / "labelled.csv"))
     console.print(f"\n$ bulkrate {shlex.join([*asked, *here])}", markup=False)
     bulkrate(*asked, *here, "--yes", stdout=subprocess.DEVNULL)

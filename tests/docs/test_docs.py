@@ -110,7 +110,8 @@ def test_every_public_name_is_documented(name: str) -> None:
 @pytest.mark.parametrize("shape", [Job, Results, RowResult], ids=lambda shape: str(shape.__name__))
 def test_every_method_of_a_job_and_its_results_is_documented(shape: type) -> None:
     fields = [field.name for field in msgspec.structs.fields(shape)] if shape is RowResult else []
-    for name in fields or [name for name in vars(shape) if not name.startswith("_")]:
+    internal = {"more"}  # of Results, for Job.rows
+    for name in fields or [name for name in vars(shape) if not name.startswith("_") and name not in internal]:
         assert re.search(rf"\b{name}\b", section("python.md", f"`{shape.__name__}`"))
 
 

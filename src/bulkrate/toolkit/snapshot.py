@@ -158,14 +158,15 @@ class RowLog:
         return offset, length
 
     def _read(self, file: int, length: int, offset: int) -> bytes:
-        parts = []
-        with _translated(self.path):
-            while length and (part := os.pread(file, length, offset)):
-                parts.append(part)
-                length, offset = length - len(part), offset + len(part)
-        if length:
+        try:
+            data = os.pread(file, length, offset)
+            while len(data) < length and (part := os.pread(file, length - len(data), offset + len(data))):
+                data += part
+        except OSError as fault:
+            raise StoreError(f"{self.path}: {fault.strerror or fault}") from fault
+        if len(data) < length:
             raise StoreError(f"{self.path} is shorter than its index says; it was cut or replaced")
-        return b"".join(parts)
+        return data
 
 
 class Spool:

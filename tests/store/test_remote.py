@@ -218,9 +218,9 @@ def test_creations_are_counted_and_ids_are_known(store, batch):
 def test_news_of_a_provider_bring_the_next_look_forward(store, batch):
     epoch = a_driver(store)
     remote = store.remotes.note(epoch, intend(store, epoch), remote_id="r", look_at=NOW + 600.0)
-    assert store.remotes.hasten("r", "provider")
-    assert not store.remotes.hasten("r", "other")
-    assert not store.remotes.hasten("unknown", "provider")
+    assert store.remotes.hasten("r", upstream="provider")
+    assert not store.remotes.hasten("r", upstream="other")
+    assert not store.remotes.hasten("unknown", upstream="provider")
     assert store.remotes.open("provider")[0].look_at == 0
     assert remote.look_at > 0
 

@@ -14,6 +14,7 @@ from bulkrate.engine.asks.ends import Ends
 from bulkrate.engine.asks.files import Files
 from bulkrate.engine.asks.keys import Keys
 from bulkrate.engine.asks.models import Models
+from bulkrate.engine.asks.news import News
 from bulkrate.engine.asks.numbers import NumbersOfAll
 from bulkrate.engine.asks.run import Runner
 from bulkrate.engine.asks.uploads import Uploads
@@ -41,6 +42,7 @@ class Engine:
         self.webhooks = Webhooks(context)
         self.models = Models(context)
         self.keys = Keys(context)
+        self.news = News(context)
         self.numbers = NumbersOfAll(context)
         self._context = context
         self._ends = Ends(context)

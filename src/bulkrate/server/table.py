@@ -5,7 +5,7 @@ The routes, their checks and the OpenAPI document are all made from this table, 
 
 from __future__ import annotations
 
-from bulkrate.server import batches, files, health, metrics, models, uploads, webhooks
+from bulkrate.server import batches, files, health, metrics, models, news, uploads, webhooks
 from bulkrate.server.operations import Form, Json, Operation, Query
 from bulkrate.wire.base import Page
 from bulkrate.wire.batches import Batch, CreateBatch, LinePair, RunAnswers, RunRequests
@@ -318,6 +318,15 @@ WEBHOOKS = (
 )
 
 OPEN = (
+    Operation(
+        method="POST",
+        path="/upstreams/{upstream}/webhook",
+        summary="Where a provider of batches says that something has changed, signed with `webhook_secret`.",
+        handler=news.take,
+        media_type="text/plain",
+        errors=(400, 401, 404, 413),
+        open=True,
+    ),
     Operation(
         method="GET",
         path="/health",

@@ -82,7 +82,7 @@ class RemoteStore:
             given_up = {"removed_at": now, "waiting": why}
             connection.execute(update(remotes).where(remotes.c.seq == remote.seq).values(**given_up))
 
-    def hasten(self, remote_id: str, upstream: str) -> bool:
+    def hasten(self, remote_id: str, *, upstream: str) -> bool:
         """Let the next look at a remote batch be now: its provider says that there is news. Whether there is
         one.
         """

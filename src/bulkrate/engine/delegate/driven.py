@@ -29,8 +29,10 @@ class Tries:
     restart everything has its chances again.
     """
 
-    #: Looks since the last change; calls in a row that failed; result files that were not whole.
+    #: Looks since the last change, and those in a row that found nothing; calls in a row that failed; result
+    #: files that were not whole.
     looks: int = 0
+    vain_looks: int = 0
     failures: int = 0
     rereads: int = 0
     #: Since when nobody wants it any more.

@@ -12,7 +12,7 @@ from bulkrate.engine.points import reach
 from bulkrate.providers.batch.base import Remote, RemoteRefused, Why
 from bulkrate.store.records import BatchRecord, RemoteRecord
 
-# A batch is gone when its provider says so several times, and not right after its creation.
+# A batch is gone when its provider says so several times: right after its creation some do not know it yet.
 _GONE_LOOKS = 3
 
 
@@ -28,10 +28,11 @@ async def follow(driven: Driven, remote: RemoteRecord, batch: BatchRecord) -> tu
         seen = await driven.http.do(driven.vendor.look(remote.remote_id))
     except RemoteRefused as refused:
         if refused.refusal.why is Why.GONE:
-            tries.looks += 1
-            if tries.looks >= _GONE_LOOKS:
+            tries.vain_looks += 1
+            if tries.vain_looks >= _GONE_LOOKS:
                 raise RemoteGone from refused
         raise
+    tries.vain_looks = 0
     cancel_asked_at = remote.cancel_asked_at
     if not seen.state.ended and cancel_asked_at is None and driven.wish(remote, batch) is Wish.STOP:
         seen = await _cancel(driven, seen)

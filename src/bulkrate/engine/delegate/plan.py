@@ -20,7 +20,7 @@ from bulkrate.engine.points import reach
 from bulkrate.store.records import BatchCommit, LogEnds, Offer, Range, RangeNews, RemoteRecord, Want
 from bulkrate.wire.lines import failure_line, line_id
 
-# Groups that are written and not created yet: more would only fill the disk.
+# Groups of a model that are written and not created yet: more would only fill the disk.
 _AHEAD_MAX = 4
 # Claims for one group. Each takes what is left of older groups, of which most lines may be done.
 _CLAIMS_MAX = 50
@@ -61,7 +61,7 @@ async def _room(driven: Driven, offer: Offer) -> Room | None:
     now = driven.context.clock()
     model = driven.name_of(offer.shard.model)
     ahead = [one for one in driven.remotes.values() if one.create_asked_at is None and not one.collected_at]
-    if len(ahead) >= _AHEAD_MAX:
+    if sum(one.sent_as == model for one in ahead) >= _AHEAD_MAX:
         return None
     creates = driven.quotas.limits(model).creates_per_hour
     if creates is not None:

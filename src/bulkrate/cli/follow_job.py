@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 # Without a terminal a line is printed this often.
 _LINE_S = 30.0
+#: What a round of requests is, while it runs.
+_DOING = {
+    "first": "asking",
+    "retry": "trying again",
+    "reask": "asking again",
+    "escalate": "asking a better model",
+}
 
 
 def run_job(asking: Asking, what: str | None, options: JobOptions) -> None:
@@ -208,7 +215,7 @@ def _bar() -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]
             started = True
         bar.update(
             task,
-            description=progress.paused or progress.purpose,
+            description=progress.paused or _DOING.get(progress.purpose, ""),
             total=progress.rows,
             completed=progress.done,
             more=_more(progress),

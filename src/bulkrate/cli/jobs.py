@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -253,8 +252,11 @@ def _table(records: list[JobRecord], as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("job", "state", "begun", "rows", "answered", "failed", "success", "cost", "took"):
-        table.add_column(column, justify="left" if column in {"job", "state", "begun"} else "right")
+    # An id says when it was begun, and is there to be copied: it is never cut.
+    table.add_column("job", no_wrap=True)
+    table.add_column("state")
+    for column in ("rows", "failed", "success", "cost", "took"):
+        table.add_column(column, justify="right")
     for record, facts in zip(records, told, strict=True):
         table.add_row(*_cells(record, facts))
     Console().print(table)
@@ -267,9 +269,7 @@ def _cells(record: JobRecord, facts: dict[str, Any]) -> list[str]:
     return [
         record.id,
         record.state.value,
-        f"{datetime.fromtimestamp(record.created_at, UTC):%Y-%m-%d %H:%M}",
         f"{record.rows or 0:,}",
-        f"{facts['answered']:,}",
         f"{facts['failed']:,}",
         "" if rate is None else f"{rate:.1%}",
         "" if facts["cost_usd"] is None else f"${float(facts['cost_usd']):,.4f}",

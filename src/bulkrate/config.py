@@ -21,6 +21,7 @@ from bulkrate.core.deadline import window_s
 from bulkrate.core.delegation import OnLate
 from bulkrate.core.retry import Retry
 from bulkrate.errors import ConfigError
+from bulkrate.providers.batch.base import Vendor
 from bulkrate.providers.batch.vendors import vendor_for
 from bulkrate.telemetry import LogFormat
 
@@ -126,6 +127,9 @@ class Upstream(Section, frozen=True, kw_only=True):
     #: The first pause between two looks at a remote batch; it grows to forty times this.
     poll_s: Seconds = 15.0
     keep_remote_files: bool = False
+    #: For Anthropic: the limit of lines that say none. For Anthropic and Gemini: the version of the API.
+    max_tokens: Count | None = None
+    api_version: str | None = None
     #: Limits of the provider to be replaced: a batch's lines, bytes and tokens, and creations an hour.
     batch_lines_max: Count | None = None
     batch_bytes_max: Count | None = None
@@ -358,6 +362,8 @@ _DELEGATED = (
     "remote_attempts",
     "poll_s",
     "keep_remote_files",
+    "max_tokens",
+    "api_version",
     "batch_lines_max",
     "batch_bytes_max",
     "batch_tokens_max",
@@ -367,12 +373,23 @@ _DELEGATED = (
 )
 
 
+def vendor_of(upstream: Upstream) -> Vendor:
+    """How a delegated upstream speaks. Raises `ConfigError`."""
+    return vendor_for(
+        upstream.kind,
+        provider=upstream.provider,
+        url=upstream.url or None,
+        max_tokens=upstream.max_tokens,
+        version=upstream.api_version,
+    )
+
+
 def _with_url(name: str, upstream: Upstream) -> Upstream:
     """The address of a provider's API is known; nobody needs to write it down."""
     if not upstream.delegated:
         return upstream
     try:
-        vendor = vendor_for(upstream.kind, provider=upstream.provider, url=upstream.url or None)
+        vendor = vendor_of(upstream)
     except ConfigError as cause:
         raise ConfigError(f"upstreams.{name}: {cause}") from None
     return msgspec.structs.replace(upstream, url=upstream.url or vendor.url_default or "")

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bulkrate.config import Settings, Upstream
+from bulkrate.config import Settings, Upstream, vendor_of
 from bulkrate.core.deadline import window_s
 from bulkrate.core.delegation import Terms, is_delegated
 from bulkrate.core.models import Catalogue
 from bulkrate.engine.upstreams import KnownUpstream
-from bulkrate.providers.batch.base import Vendor
-from bulkrate.providers.batch.vendors import vendor_for
 from bulkrate.store.records import Offer
 
 
@@ -60,11 +58,6 @@ class Routes:
             now=self._clock(),
             expires_at=offer.expires_at,
         )
-
-
-def vendor_of(upstream: Upstream) -> Vendor:
-    """How a delegated upstream speaks. Raises `ConfigError`."""
-    return vendor_for(upstream.kind, provider=upstream.provider, url=upstream.url)
 
 
 def terms_of(upstream: Upstream) -> Terms:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from bulkrate.config import Upstream
+from bulkrate.config import Upstream, vendor_of
 from bulkrate.core.delegation import Terms, Wish, pause_s, wish
 from bulkrate.core.lifecycle import Status
 from bulkrate.core.models import Catalogue
@@ -17,7 +17,7 @@ from bulkrate.engine.context import Context
 from bulkrate.engine.delegate.http import RemoteHttp
 from bulkrate.engine.delegate.quota import Quotas
 from bulkrate.engine.log import LogWriter
-from bulkrate.engine.routes import Routes, terms_of, vendor_of
+from bulkrate.engine.routes import Routes, terms_of
 from bulkrate.providers.batch.base import Remote, Shard, Vendor
 from bulkrate.store.records import BatchRecord, RemoteRecord
 from bulkrate.telemetry import log_event

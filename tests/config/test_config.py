@@ -317,3 +317,31 @@ def test_settings_reach_a_worker_whole(settings):
     line = msgspec.json.encode(settings)
     assert b"\n" not in line
     assert msgspec.json.decode(line, type=Settings) == settings
+
+
+def test_an_upstream_of_a_kind_is_delegated_and_needs_no_address_that_is_known(read):
+    settings = read(
+        '[upstreams.gpu]\nurl = "http://a"\n[upstreams.o]\nkind = "openai-batch"\nmodels = ["gpt*"]'
+    )
+    assert (settings.online, settings.delegated, settings.senders) == (["gpu"], ["o"], 1)
+    assert settings.upstreams["o"].url == "https://api.openai.com/v1"
+    assert settings.upstreams["o"].on_late == "expire"
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ('kind = "openai-batch"', "models is missing"),
+        ('kind = "openai-batch"\nprovider = "azure"\nmodels = ["m"]', "give the whole address"),
+        ('kind = "openai-batch"\nprovider = "nobody"\nmodels = ["m"]', "upstreams.o: no provider 'nobody'"),
+        ('kind = "together-batch"\nmodels = ["m"]', "kind"),
+        ('kind = "gemini-batch"\nmodels = ["m"]\nfrom_window = "soon"', "from_window is 'soon'"),
+        ('kind = "gemini-batch"\nmodels = ["m"]\non_late = "never"', "on_late"),
+        ('kind = "gemini-batch"\nmodels = ["m"]\nwebhook_secret = "whsec_x"', "holds the secret itself"),
+        ('url = "http://a"\nremote_attempts = 5', "give it a kind"),
+        ('url = "http://a"\nenqueued_tokens = { m = 5 }', "give it a kind"),
+    ],
+)
+def test_what_does_not_fit_a_kind_is_told(read, written, told):
+    with pytest.raises(ConfigError, match=told):
+        read(f"[upstreams.o]\n{written}")

@@ -110,6 +110,7 @@ class Desk:
             created_at=now,
             source_name=source.name,
         )
+        sink_of(record)  # a place that is none is told of before a row is read
         if mark is not None:
             with beginning(self.home):
                 known = None if fresh else self._same(record)
@@ -205,7 +206,9 @@ class Desk:
                 if not only_prepare:
                     self._finish(runner, listener)
             except BulkrateError as error:
-                if fresh and runner.record.state is JobState.READING:
+                reading = fresh and runner.record.state is JobState.READING
+                nowhere_to = isinstance(error, SinkError) and not runner.record.allowed
+                if reading or (nowhere_to and not runner.record.rounds):
                     self._clear(folder)  # it never came to be
                 else:
                     runner.fail(error)

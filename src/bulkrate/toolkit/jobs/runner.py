@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
+import msgspec
+
 from bulkrate.errors import BulkrateError, JobError, RecipeError
 from bulkrate.toolkit.jobs import alarm
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
@@ -22,7 +24,7 @@ from bulkrate.toolkit.jobs.follow import Follower, Moving
 from bulkrate.toolkit.jobs.money import Prices
 from bulkrate.toolkit.jobs.progress import Progress, Speed
 from bulkrate.toolkit.jobs.reading import columns_of, read_rows, rows_path
-from bulkrate.toolkit.jobs.record import JobFolder, JobState, Purpose, Round
+from bulkrate.toolkit.jobs.record import JobFolder, JobRecord, JobState, Purpose, Round
 from bulkrate.toolkit.jobs.requests import Addressed, PartWriter, Wanted, line_of, requests_of
 from bulkrate.toolkit.jobs.reuse import remember, take_over
 from bulkrate.toolkit.jobs.rounds import NextRound, model_of, next_round
@@ -189,12 +191,13 @@ class Runner:
 
     def requests(self, step: int) -> Iterator[tuple[str, str, bytes]]:
         """Every `step`-th request to be sent now, as (model, endpoint, body)."""
-        for request in self._made(step):
+        for request in self._made(step, self.record):
             yield request.model, request.endpoint, request.body
 
     def request_lines(self) -> Iterator[bytes]:
-        """Every request to be sent now, as a line of an input file."""
-        return map(line_of, self._made(1))
+        """Every request to be sent now, as a line of an input file; of an ended job, those of a retry."""
+        renewed = self.record.renewed or self.record.state.ended
+        return map(line_of, self._made(1, msgspec.structs.replace(self.record, renewed=renewed)))
 
     def export(self, sink: Sink, keep: Callable[[Row], bool] | None = None) -> None:
         """Write the rows with what answers there are, or those that `keep` says. Raises `SinkError`."""
@@ -203,9 +206,9 @@ class Runner:
             result = joined(self._recipe, rows, answers, told=told)
             write(sink, self.table(answers, told=told), filter(keep, result) if keep else result)
 
-    def _made(self, step: int) -> Iterator[Addressed]:
+    def _made(self, step: int, record: JobRecord) -> Iterator[Addressed]:
         with self._rows() as rows, self._answers(writable=False) as answers:
-            chosen = next_round(self.record, answers)
+            chosen = next_round(record, answers)
             if chosen is None:
                 return
             made = requests_of(self._recipe, self.wanted(chosen, rows, answers, step), unfit=lambda *_: None)

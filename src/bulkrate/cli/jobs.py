@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bulkrate.toolkit.jobs.record import JobFolder, JobRecord
 
 _LOOK_S = 0.5
+# It looks every few seconds; the end of an upload may take longer.
+_LET_GO_S_MAX = 60.0
 
 Job = Annotated[
     str | None,
@@ -226,16 +228,14 @@ def _follow(folder: JobFolder, listener: Any, until: float | None) -> JobRecord:
 
 
 def _stop_driver(folder: JobFolder) -> None:
-    """End the process that moves a job on, if there is one: the job is to be ended here."""
-    import os
-    import signal
-
-    pid = folder.driver()
-    if pid is None or pid == os.getpid():
-        return
-    os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + 30
-    while folder.is_driven() and time.monotonic() < until:
+    """Let the process that moves a job on let go of it, if there is one: the job is to be ended here."""
+    until = time.monotonic() + _LET_GO_S_MAX
+    while folder.is_driven():
+        if time.monotonic() > until:
+            raise JobError(
+                f"process {folder.driver()} is busy with job {folder.id} and does not let go; try again later"
+            )
+        folder.ask_to_stop()
         time.sleep(_LOOK_S / 10)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -134,6 +134,8 @@ def asked_place(
     """
     if server and upstreams:
         raise ConfigError("--server and --upstream are two places to run; give one of them")
+    if server and not _is_address(server):
+        raise ConfigError(f"{shown_url(server)!r} is no address of a server; give http://HOST:PORT/v1")
     sandbox = None
     urls, providers = [], []
     for upstream in upstreams or []:
@@ -177,6 +179,14 @@ def settings_of(ask: PlaceAsk, environ: Mapping[str, str]) -> Settings:
         return settings
     # What is named on the command line is meant alone: no upstream of the configuration joins in.
     return msgspec.structs.replace(settings, upstreams={name: settings.upstreams[name] for name in upstreams})
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a bracket that is not closed, a port that is none
+        return False
 
 
 def _shown(upstream: Upstream) -> str:

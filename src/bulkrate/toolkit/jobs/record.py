@@ -193,7 +193,20 @@ class JobFolder:
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
+            self._stop.unlink(missing_ok=True)
             yield
+
+    def ask_to_stop(self) -> None:
+        """Let whoever moves the job on stop at the next look."""
+        self._stop.touch()
+
+    def is_to_stop(self) -> bool:
+        """Whether somebody asked for that."""
+        return self._stop.exists()
+
+    @property
+    def _stop(self) -> Path:
+        return self.path / "stop"
 
     def driver(self) -> int | None:
         """The process that moves the job on right now, if there is one."""

@@ -38,6 +38,8 @@ from bulkrate.toolkit.table import Row, Table, Vector
 
 #: Of a column that is counted, so many values are told.
 _VALUES_MAX = 1_000
+# A hosted Batch API is looked at once a minute; whether to stop is looked at more often.
+_REST_S_MAX = 5.0
 
 
 class Runner:
@@ -290,8 +292,19 @@ class Runner:
             collector,
             paid=prices.paid,
             save=self._save,
-            pause=self._pause,
+            pause=self._rest,
             moved=moved,
+        )
+
+    def _rest(self, seconds: float) -> None:
+        """Wait. Raises `JobError` soon after somebody asked the job to stop."""
+        while not self._folder.is_to_stop():
+            self._pause(min(seconds, _REST_S_MAX))
+            seconds -= _REST_S_MAX
+            if seconds <= 0:
+                return
+        raise JobError(
+            f"job {self.record.id} was asked to stop; go on with: bulkrate resume {self.record.id}"
         )
 
     def _finish_round(self, round_: Round, answers: Answers) -> None:

@@ -7,7 +7,7 @@ made again for a while. It decides nothing about jobs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +48,8 @@ GROWING_BYTES = 8 << 20
 # An upload of gigabytes takes its time; silence does not.
 _READ_S = 120
 _CALL_S = 60
+# Somebody waits in front of a command that may have the wrong address.
+_REACH_S = 8.0
 _LIST_LIMIT = 100
 #: How many batches are looked through for one whose create call was never answered.
 _FIND_MAX = 1_000
@@ -173,6 +175,11 @@ class BatchApi:
             return False
         return True
 
+    def reach(self) -> None:
+        """Return once the server answers, whatever it says; only a key that it refuses is told of."""
+        with suppress(RequestRefused):
+            self._get("/models", _Models, patience_s=_REACH_S)
+
     def models(self) -> list[str]:
         """The names of the models served."""
         return [model.id for model in self._get("/models", _Models).data]
@@ -280,10 +287,11 @@ class BatchApi:
                 yield chunk[skip:]
                 skip = max(0, skip - len(chunk))
 
-    def _get(self, path: str, shape: type[T]) -> T:
+    def _get(self, path: str, shape: type[T], *, patience_s: float | None = None) -> T:
         return self._call(
             lambda: self._client.get(self.url + path).timeout(timedelta(seconds=_CALL_S)),
             lambda answer: _decoded(answer, shape),
+            patience_s=patience_s,
         )
 
     def _json_call(self, path: str, ask: object) -> SyncRequestBuilder:
@@ -293,11 +301,17 @@ class BatchApi:
     def _authorised(self, request: SyncRequestBuilder) -> SyncRequestBuilder:
         return request.bearer_auth(self._key) if self._key else request
 
-    def _call(self, request: Callable[[], SyncRequestBuilder], read: Callable[[SyncResponse], T]) -> T:
+    def _call(
+        self,
+        request: Callable[[], SyncRequestBuilder],
+        read: Callable[[SyncResponse], T],
+        *,
+        patience_s: float | None = None,
+    ) -> T:
         """Make a call, again and again while its failure may pass."""
         for attempt in Retrying(
             retry=retry_if_exception_type((Unavailable, ServerUnreachable)),
-            stop=stop_after_delay(self._patience_s),
+            stop=stop_after_delay(self._patience_s if patience_s is None else patience_s),
             wait=wait_exponential_jitter(initial=0.2, max=10),
             reraise=True,
         ):

@@ -114,6 +114,7 @@ def open_place(
     if ask.server:
         where = settings.server_key if settings.server == ask.server else None
         api = BatchApi(ask.server, revealed_key(ask.server_key, "--server-key", environ) or where)
+        api.reach()
         return Place(api, attached=None, ours=api.is_bulkrate(), upstreams=[])
     host = HostAsk(settings=settings, sandbox=ask.sandbox)
     attached = Attached(folder_of(home, host), host, tell=tell)

@@ -24,7 +24,7 @@ _RETRIES = 1
 
 def spec_of(asking: Asking, what: str, options: JobOptions) -> JobSpec:
     """The job that a command line describes. Raises `typer.BadParameter`, `ConfigError`."""
-    from bulkrate.toolkit.jobs.spec import JobSpec, ModelAsk, SinkAsk, SourceAsk, Watch
+    from bulkrate.toolkit.jobs.spec import JobSpec, ModelAsk, SinkAsk, SourceAsk, Watch, dollars
     from bulkrate.toolkit.place import asked_place
 
     return JobSpec(
@@ -59,7 +59,7 @@ def spec_of(asking: Asking, what: str, options: JobOptions) -> JobSpec:
         window=options.window,
         reask=_REASK if options.reask is None else options.reask,
         retries=_RETRIES if options.retries is None else options.retries,
-        max_cost=None if options.max_cost is None else f"{options.max_cost:.2f}",
+        max_cost=dollars(options.max_cost),
         name=options.name,
         watch=Watch(
             fail_under=share(options.fail_under),

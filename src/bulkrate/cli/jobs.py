@@ -288,4 +288,6 @@ def _folder(desk: Desk, job: str | None) -> JobFolder:
 
 
 def _dollars(amount: float | None) -> str | None:
-    return None if amount is None else f"{amount:.2f}"
+    from bulkrate.toolkit.jobs.spec import dollars
+
+    return dollars(amount)

@@ -16,7 +16,7 @@ from bulkrate.toolkit import schemas
 from bulkrate.toolkit.asking import Asking
 from bulkrate.toolkit.job import Job, Results
 from bulkrate.toolkit.jobs.desk import Desk
-from bulkrate.toolkit.jobs.spec import JobSpec, ModelAsk, Rule, SinkAsk, SourceAsk, Watch
+from bulkrate.toolkit.jobs.spec import JobSpec, ModelAsk, Rule, SinkAsk, SourceAsk, Watch, dollars
 from bulkrate.toolkit.place import asked_place
 from bulkrate.toolkit.recipes.requests import GivenRequests
 from bulkrate.toolkit.sources import open_source
@@ -271,7 +271,7 @@ def _spec(asking: Asking, what: str | None, chosen: Options) -> JobSpec:
         window=chosen.window,
         reask=chosen.reask,
         retries=chosen.retries,
-        max_cost=None if chosen.max_cost is None else f"{chosen.max_cost:.2f}",
+        max_cost=dollars(chosen.max_cost),
         name=chosen.name,
         watch=Watch(fail_under=chosen.fail_under),
     )

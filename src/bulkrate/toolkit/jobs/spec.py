@@ -77,6 +77,13 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     command: str | None = None
 
 
+def dollars(amount: float | None) -> str | None:
+    """A limit as a spec keeps it: to the cent, or as it was given where that is less."""
+    if amount is None:
+        return None
+    return f"{amount:.2f}" if round(amount, 2) == amount else str(amount)
+
+
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `reask` and `retries` are how many times a row is asked again because its answer was not as
     asked, or because it failed for a passing reason; `max_cost` is in dollars.

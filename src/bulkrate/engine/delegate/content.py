@@ -13,9 +13,12 @@ from dataclasses import dataclass, replace
 from bulkrate.blobs import Blobs, Reader, Writer
 from bulkrate.core.body import edited
 from bulkrate.core.delegation import Group, Room, estimated_tokens
+from bulkrate.core.guess import guess
 from bulkrate.core.plan import PLANNED_BYTES, LineSet, Planned, read_plan, write_planned
+from bulkrate.core.tokens import request_tokens
 from bulkrate.core.validate import take_apart
 from bulkrate.engine.loops.ahead import ReadAhead
+from bulkrate.errors import InvalidRequest
 from bulkrate.providers.batch.base import Untranslatable, Vendor, line_id
 from bulkrate.providers.batch.limits import embedding_inputs
 from bulkrate.store.records import Range
@@ -154,7 +157,7 @@ class ContentWriter:
             message = f"the line has {len(line)} bytes; a batch of {self._vendor.name} has {self._bytes_max}"
             self._blame(planned, custom_id, "too_large_for_provider", message)
             return True
-        tokens = estimated_tokens(len(body))
+        tokens = _input_tokens(body, self._endpoint)
         if not self._group.takes(len(line), tokens=tokens, inputs=inputs):
             return False
         self._write(line, planned)
@@ -179,6 +182,18 @@ class ContentWriter:
 
     def _blame(self, planned: Planned, custom_id: bytes, code: str, message: str) -> None:
         self.unfit.append(Unfit(planned=planned, custom_id=custom_id, code=code, message=message))
+
+
+def _input_tokens(body: bytes, endpoint: str) -> int:
+    """About how many input tokens a line has. Only where a file stands among the text is that looked at: its
+    bytes say nothing about its tokens.
+    """
+    if b";base64," not in body:
+        return estimated_tokens(len(body))
+    try:
+        return max(1, request_tokens(body, endpoint, guess).input.likely)
+    except InvalidRequest:
+        return estimated_tokens(len(body))
 
 
 class ContentLines:

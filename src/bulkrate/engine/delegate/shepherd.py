@@ -30,6 +30,8 @@ _NAP_POLLS = 10
 _FAILURES_SHOW = 3
 # A remote batch that nobody wants any more is waited for so long, for what it has answered and was paid for.
 _PATIENCE_S = 3_600.0
+# A longer Retry-After is cut to this, so that a confused provider cannot park a batch for days.
+_RETRY_AFTER_S_MAX = 3_600.0
 _TROUBLE_WAIT_S = 1.0
 _TRIPPED_WAIT_S = 30.0
 
@@ -119,8 +121,15 @@ class Shepherd:
         batch = await driven.batch(remote)
         if remote.collected_at is not None:
             return await remove(driven, remote, batch)
+        if batch.state.terminal:  # every line has its outcome; whether that was recorded here or not
+            return await self._close(remote)
         if self._is_abandoned(remote, batch):
             return await self._abandon(remote, batch)
+        return await self._advance(remote, batch)
+
+    async def _advance(self, remote: RemoteRecord, batch: BatchRecord) -> RemoteRecord:
+        """A step nearer to the answers, or the end if there are none to be had."""
+        driven = self._driven
         try:
             if remote.remote_id is None:
                 return await submit(driven, remote, batch)
@@ -151,7 +160,7 @@ class Shepherd:
             driven.pause(refusal.message)
         look_at = driven.next_look(tries.failures)
         if refusal.retry_after_s is not None:
-            look_at = max(look_at, driven.context.clock() + refusal.retry_after_s)
+            look_at = max(look_at, driven.context.clock() + min(refusal.retry_after_s, _RETRY_AFTER_S_MAX))
         waiting = why if refusal.why is not Why.UNAVAILABLE or tries.failures >= _FAILURES_SHOW else None
         return await driven.note(remote, waiting=waiting, look_at=look_at)
 
@@ -164,6 +173,14 @@ class Shepherd:
         elif tries.unwanted_since is None:
             tries.unwanted_since = now
         return tries.unwanted_since is not None and now - tries.unwanted_since > _PATIENCE_S
+
+    async def _close(self, remote: RemoteRecord) -> RemoteRecord:
+        driven = self._driven
+        collected = driven.context.store.remotes.collected
+        now, generation = driven.context.clock(), remote.generation
+        remote = await driven.context.ask(collected, driven.epoch, remote, now=now, generation=generation)
+        driven.remotes[remote.seq] = remote
+        return remote
 
     async def _abandon(self, remote: RemoteRecord, batch: BatchRecord) -> RemoteRecord:
         reason = f"it was not wanted any more, and did not end within {_PATIENCE_S:g} s"

@@ -129,22 +129,22 @@ def test_revoking_the_last_key_warns_that_the_server_is_open(keys):
 def test_revoking_what_is_not_there_fails_in_one_line(keys):
     result = keys("revoke", "nope")
 
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (4, "")
     assert result.stderr.count("\n") == 1
     assert "'nope'" in result.stderr
 
 
-def test_a_project_that_cannot_be_is_a_usage_error(keys):
+def test_a_project_that_cannot_be_is_refused(keys):
     result = keys("create", "--project", "a/b")
 
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert result.stderr.count("\n") == 1
 
 
-def test_a_missing_configuration_file_is_a_usage_error(keys):
+def test_a_missing_configuration_file_is_named(keys):
     result = keys("list", "--config", "nope.toml")
 
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert "nope.toml" in result.stderr
     assert result.stderr.count("\n") == 1
 
@@ -166,5 +166,5 @@ def test_a_broken_store_fails_in_one_line(keys, tmp_path):
     (tmp_path / "data" / "bulkrate.db").write_bytes(b"not a database at all" * 100)
 
     result = keys("list")
-    assert result.exit_code == 1
+    assert result.exit_code == 8
     assert result.stderr.count("\n") == 1

@@ -8,7 +8,7 @@ from bulkrate.engine.folder import owned
 
 
 def refused(ran) -> str:
-    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert (ran.exit_code, ran.stdout) == (3, "")
     assert ran.stderr.startswith("bulkrate: ")
     assert ran.stderr.count("\n") == 1
     return ran.stderr
@@ -65,7 +65,7 @@ def test_a_data_folder_of_another_version_is_left_alone(typed, tmp_path):
     connection.commit()
     connection.close()
     ran = typed("serve", "--data", tmp_path / "data")
-    assert ran.exit_code == 1
+    assert ran.exit_code == 8
     assert "schema 99" in ran.stderr
     assert ran.stderr.count("\n") == 1
 

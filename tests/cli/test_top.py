@@ -181,7 +181,7 @@ def test_without_a_server_it_says_so_in_one_line(typed):
 )
 def test_a_wrong_flag_is_named(typed, words, told):
     ran = typed("top", *words, "--json")
-    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert (ran.exit_code, ran.stdout) == (3, "")
     assert told in ran.stderr
     assert "sk-secret" not in ran.stderr
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from bulkrate.toolkit.asking import Asking
 from bulkrate.toolkit.job import Job, Results, RowResult
 
 ROOT = Path(__file__).parents[2]
-SHARED = {field.name for field in msgspec.structs.fields(JobOptions)}
+SHARED = {field.name for field in fields(JobOptions)}
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import sys
@@ -14,6 +13,8 @@ import typer
 from bulkrate.errors import ConfigError, FolderInUse
 
 if TYPE_CHECKING:
+    import asyncio
+
     from bulkrate.engine.context import Context
     from bulkrate.sandbox import SandboxOptions
     from bulkrate.toolkit.host import HostAsk
@@ -102,6 +103,8 @@ def sandbox_options(given: dict[str, Any]) -> SandboxOptions:
 
 
 async def _serve(folder: Path, context: Context) -> None:
+    import asyncio
+
     from bulkrate.engine import Engine
     from bulkrate.server.app import create_app
     from bulkrate.server.run import run
@@ -132,6 +135,8 @@ async def _serve(folder: Path, context: Context) -> None:
 
 async def _until_left_alone(attached: IO[bytes], context: Context, serving: asyncio.Task[None]) -> None:
     """Return, with the exclusive lock, when nobody is attached; later, when there is no work to stop."""
+    import asyncio
+
     alone_s = 0.0
     while not serving.done():
         await asyncio.wait({serving}, timeout=_LOOK_S)

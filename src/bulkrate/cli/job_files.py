@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from dataclasses import asdict, fields
 from typing import Any
 
 import msgspec
@@ -47,10 +48,10 @@ def named_job(
             f"there is no job {name!r} in the configuration"
             + (f"; did you mean {near[0]!r}?" if near else f"; there are: {known}")
         )
-    shared = {field.name: field.default for field in msgspec.structs.fields(JobOptions)}
+    shared = {field.name: field.default for field in fields(JobOptions)}
     known_keys = (*_ASKING, *_ASKING_MORE, *_SOURCE, *shared)
     asking: dict[str, Any] = {}
-    given = msgspec.structs.asdict(options)
+    given = asdict(options)
     for raw, value in table.items():
         key = raw.replace("-", "_")
         if key not in known_keys:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-import msgspec
 import typer
 from typer.models import OptionInfo
 
@@ -26,7 +26,9 @@ def _option(*names: str, panel: str, help: str, **more: Any) -> OptionInfo:  # n
     return option
 
 
-class JobOptions(msgspec.Struct, kw_only=True):
+# A plain dataclass: `bulkrate --help` has to answer before anything else is loaded.
+@dataclass(kw_only=True)
+class JobOptions:
     """What the command line says about a job, beside what is asked of the rows. Each is explained in
     `_OPTIONS`.
     """
@@ -255,14 +257,15 @@ def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
         for name, parameter in inspect.signature(command).parameters.items()
         if name != "options"
     ]
+    kinds = get_type_hints(JobOptions)
     shared = [
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=field.default,
-            annotation=Annotated[field.type, _OPTIONS[field.name]],
+            annotation=Annotated[kinds[field.name], _OPTIONS[field.name]],
         )
-        for field in msgspec.structs.fields(JobOptions)
+        for field in fields(JobOptions)
     ]
     names = {parameter.name for parameter in shared}
 

@@ -6,7 +6,6 @@ is made.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +38,8 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a key. Its secret is printed now and can never be shown again."""
+    import asyncio
+
     with _keys(data, config) as keys:
         first = not asyncio.run(keys.any_active())
         try:
@@ -57,6 +58,8 @@ def create(
 @app.command(name="list")
 def list_keys(data: Data = None, config: Config = None, as_json: Json = False) -> None:
     """List all keys, revoked ones too, oldest first. No secret is shown."""
+    import asyncio
+
     with _keys(data, config) as keys:
         found = asyncio.run(keys.list())
     if as_json:
@@ -76,6 +79,8 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """End a key. It is refused from the next request on."""
+    import asyncio
+
     with _keys(data, config) as keys:
         revoked = asyncio.run(keys.revoke(key))
         last = not asyncio.run(keys.any_active())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bulkrate.errors import ConfigError, InvalidRequest
+from bulkrate.errors import InvalidRequest, SourceError
 from bulkrate.providers.endpoints import ENDPOINTS, normal_path
 
 #: The file has faults.
@@ -36,11 +36,11 @@ def validate(
     from bulkrate.engine.asks.check import check_file
 
     if endpoint is not None and normal_path(endpoint) not in ENDPOINTS:
-        raise ConfigError(f"--endpoint is {endpoint!r}; it may be {', '.join(ENDPOINTS)}")
+        raise SourceError(f"--endpoint is {endpoint!r}; it may be {', '.join(ENDPOINTS)}")
     try:
         report = asyncio.run(check_file(file, endpoint=endpoint and normal_path(endpoint), models=model))
     except InvalidRequest as error:
-        raise ConfigError(error.message) from error
+        raise SourceError(error.message) from error
     if as_json:
         typer.echo(msgspec.json.encode(report))
     else:

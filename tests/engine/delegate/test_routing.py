@@ -149,3 +149,18 @@ async def test_what_the_provider_has_no_batches_for_is_said_of_each_line(data, o
     assert (batch.status, openai.created) == ("completed", [])
     assert errors["a"]["error"]["code"] == "unsupported_by_provider"
     assert "/v1/embeddings" in errors["a"]["error"]["message"]
+
+
+async def test_a_batch_whose_input_is_gone_holds_up_no_other(data, openai):
+    async with housed(data, {"provider": delegated(openai)}) as house:
+        openai.go_wrong(down=True)
+        first = [await house.begin(fresh_ids(2)) for _ in range(4)]
+        await house.until(first[3], lambda batch: batch.progress.remote.waiting is not None)
+        lost = await house.begin(fresh_ids(2))
+        found = await house.until(lost, lambda batch: batch.status == "in_progress")
+        house.context.blobs.delete(f"files/{found.input_file_id}")
+        openai.go_wrong()
+        after = await house.begin(fresh_ids(2))
+        for batch_id in (*first, after):
+            assert (await house.until_ended(batch_id)).request_counts.completed == 2
+        assert (await house.batch(lost)).status == "in_progress"

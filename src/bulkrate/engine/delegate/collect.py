@@ -74,7 +74,7 @@ async def collect(driven: Driven, remote: RemoteRecord, batch: BatchRecord, seen
 
 
 async def give_up(driven: Driven, remote: RemoteRecord, batch: BatchRecord, verdict: Verdict) -> RemoteRecord:
-    """End a remote batch of which nothing can be read: it never was, or is gone."""
+    """End a remote batch of which nothing can be read, as it was refused or is gone: its lines are errors."""
     async with driven.log_lock(remote.batch_id), contextlib.AsyncExitStack() as stack:
         collection = await _begin(driven, remote, batch, stack)
         return await collection.finish(verdict)

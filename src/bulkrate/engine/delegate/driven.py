@@ -59,6 +59,8 @@ class Driven:
     #: Batches with lines for this upstream that have not been claimed, by model, and why they wait.
     waiting: dict[str, set[str]] = field(default_factory=dict)
     held_back: dict[str, str] = field(default_factory=dict)
+    #: Shards whose plan or input is gone.
+    unreadable: set[tuple[str, int]] = field(default_factory=set)
     #: Why nothing works here, in words for people.
     paused: str | None = None
     #: One at a time writes into a batch's log.

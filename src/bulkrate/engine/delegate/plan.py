@@ -6,6 +6,7 @@ An intent is committed when its content is durable, and before the provider hear
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable
 
 from bulkrate.core.delegation import Room
@@ -17,7 +18,9 @@ from bulkrate.engine.delegate.quota import HOUR_S
 from bulkrate.engine.ids import new_id
 from bulkrate.engine.log import BatchLog, FinishedLines
 from bulkrate.engine.points import reach
+from bulkrate.errors import BlobMissing
 from bulkrate.store.records import BatchCommit, LogEnds, Offer, Range, RangeNews, RemoteRecord, Want
+from bulkrate.telemetry import log_event
 from bulkrate.wire.lines import failure_line, line_id
 
 # Groups of a model that are written and not created yet: more would only fill the disk.
@@ -43,8 +46,20 @@ async def plan(driven: Driven) -> list[RemoteRecord]:
     made: list[RemoteRecord] = []
     for offer in sorted(offers, key=lambda offer: _enqueued(driven, offer)):
         if (room := await _room(driven, offer)) is not None:
-            made += await _plan_one(driven, offer, room)
+            try:
+                made += await _plan_one(driven, offer, room)
+            except BlobMissing as error:
+                _say_unreadable(driven, offer, error)
     return made
+
+
+def _say_unreadable(driven: Driven, offer: Offer, error: BlobMissing) -> None:
+    """A shard whose plan or input is gone holds up no other. It is told of once."""
+    which = (offer.shard.batch_id, offer.shard.shard)
+    if which not in driven.unreadable:
+        driven.unreadable.add(which)
+        batch_id, shard = which
+        log_event(logging.ERROR, "shard_unreadable", batch=batch_id, shard=shard, reason=str(error))
 
 
 def _enqueued(driven: Driven, offer: Offer) -> int:

@@ -122,9 +122,9 @@ class Shepherd:
         if remote.collected_at is not None:
             return await remove(driven, remote, batch)
         if batch.state.terminal:  # every line has its outcome; whether that was recorded here or not
-            return await self._close(remote)
+            return await self._close(remote, generation=remote.generation)
         if self._is_abandoned(remote, batch):
-            return await self._abandon(remote, batch)
+            return await self._abandon(remote)
         return await self._advance(remote, batch)
 
     async def _advance(self, remote: RemoteRecord, batch: BatchRecord) -> RemoteRecord:
@@ -136,12 +136,12 @@ class Shepherd:
             remote, seen = await follow(driven, remote, batch)
             return await collect(driven, remote, batch, seen) if seen.state.ended else remote
         except NotSubmitted as why:
-            verdict = Verdict(generation=remote.generation - 1)
-            if why.refused is not None:
-                refusal = why.refused.refusal
-                error = (refusal.code or refusal.why.code, refusal.message, refusal.status)
-                verdict = Verdict(generation=remote.generation, error=error)
-            return await give_up(driven, driven.remotes[remote.seq], batch, verdict)
+            remote = driven.remotes[remote.seq]
+            if why.refused is None:
+                return await self._close(remote, generation=remote.generation - 1)
+            refusal = why.refused.refusal
+            error = (refusal.code or refusal.why.code, refusal.message, refusal.status)
+            return await give_up(driven, remote, batch, Verdict(generation=remote.generation, error=error))
         except RemoteGone:
             message = (
                 f"the batch {remote.remote_id} was deleted at {driven.name} before its answers were read; "
@@ -174,15 +174,18 @@ class Shepherd:
             tries.unwanted_since = now
         return tries.unwanted_since is not None and now - tries.unwanted_since > _PATIENCE_S
 
-    async def _close(self, remote: RemoteRecord) -> RemoteRecord:
+    async def _close(self, remote: RemoteRecord, *, generation: int) -> RemoteRecord:
+        """Nothing more is read of it: the lines that it holds are free."""
         driven = self._driven
         collected = driven.context.store.remotes.collected
-        now, generation = driven.context.clock(), remote.generation
+        now = driven.context.clock()
         remote = await driven.context.ask(collected, driven.epoch, remote, now=now, generation=generation)
         driven.remotes[remote.seq] = remote
+        driven.context.bells.clerk.ring()
+        driven.context.bells.ring_senders()
         return remote
 
-    async def _abandon(self, remote: RemoteRecord, batch: BatchRecord) -> RemoteRecord:
+    async def _abandon(self, remote: RemoteRecord) -> RemoteRecord:
         reason = f"it was not wanted any more, and did not end within {_PATIENCE_S:g} s"
         self._driven.say(logging.ERROR, "remote_abandoned", remote, reason=reason)
-        return await give_up(self._driven, remote, batch, Verdict(generation=remote.generation))
+        return await self._close(remote, generation=remote.generation)

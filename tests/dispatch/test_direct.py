@@ -198,6 +198,7 @@ def test_an_answer_that_is_compressed_unasked_is_read_all_the_same(coding):
         (b"x", "gzip"),
         (b"x", "br"),
     ],
+    ids=["too long", "cut off", "not gzip", "not known"],
 )
 def test_a_compressed_answer_that_is_too_long_or_cannot_be_read_is_garbled(body, coding):
     failed = answer_to_one(http(body, f"content-encoding: {coding}"), answer_bytes_max=1_000)

@@ -100,7 +100,7 @@ class Shepherd:
                 return await self._refused(driven.remotes[remote.seq], refused)
             except Truncated:
                 tries.rereads += 1
-                return await driven.note(remote, look_at=driven.next_look(tries.rereads))
+                return await driven.note(driven.remotes[remote.seq], look_at=driven.next_look(tries.rereads))
         except Fenced:
             raise
         except (StoreError, BlobError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import environment, ran
+from tests.support.command import Command, environment, hosts_stopped, ran
 
 PROMPT = ("-p", "What of {{ text }}?", "-m", "m")
 
@@ -348,3 +348,11 @@ def test_old_jobs_are_pruned(here, at):
     assert ran(here, "prune", "--older-than", "0s", "--yes").code == 0
     assert ran(here, "jobs").json == []
     assert (here / "out.csv").exists()
+
+
+def test_modules_of_the_users_own_do_not_get_into_the_engine(here):
+    (here / "json.py").write_text("raise SystemExit('not yours')")
+    command = Command(here, "run", "rows.csv", *PROMPT, "-o", "out.csv", "--upstream", "sandbox",
+                      env={"PYTHONSAFEPATH": "1"})  # fmt: skip  # as the installed command runs
+    with hosts_stopped(here / ".bulkrate"):
+        assert command.end() == 0, command.stderr

@@ -283,7 +283,6 @@ def spawn(desk: Desk, folder: JobFolder) -> int:
         process = subprocess.Popen(  # noqa: S603  # our own interpreter and package
             [
                 sys.executable,
-                "-P",
                 "-m",
                 "bulkrate",
                 "resume",
@@ -293,6 +292,8 @@ def spawn(desk: Desk, folder: JobFolder) -> int:
                 "--data",
                 str(desk.home),
             ],
+            # A module of the user's in this folder must not stand in for one of ours.
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -121,8 +122,9 @@ class Attached:
                 raise ConfigError(f"the engine did not start: {_last_words(self._folder)}")
         with (self._folder / "log").open("ab") as log:
             process = subprocess.Popen(  # noqa: S603  # our own interpreter and package
-                # -P: a module of the user's in this folder must not stand in for one of ours.
-                [sys.executable, "-P", "-m", "bulkrate", "host", str(self._folder)],
+                [sys.executable, "-m", "bulkrate", "host", str(self._folder)],
+                # No module of the user's in this folder shall stand in for one of ours, nor in its children.
+                env={**os.environ, "PYTHONSAFEPATH": "1"},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -31,6 +31,7 @@ KEYS = {
     "request_counts": dict,
     "on_invalid_line": str,
     "progress": dict,
+    "delegated": list,
 }
 NULLABLE = {
     "model": str,

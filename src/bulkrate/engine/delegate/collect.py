@@ -36,6 +36,7 @@ from bulkrate.providers.batch.base import (
 from bulkrate.providers.batch.languages.answers import error_body
 from bulkrate.providers.usage import Usage, read_usage
 from bulkrate.store.records import BatchRecord, Range, RangeNews, RemoteRecord
+from bulkrate.telemetry import log_event
 from bulkrate.wire.lines import failure_line, line_id, response_line
 
 # What is gathered before it is committed.
@@ -207,7 +208,12 @@ class Collection:
                     raise
                 gone = refused
         if self._unknown:
-            self._driven.say(logging.WARNING, "remote_unknown_lines", self._remote, lines=self._unknown)
+            log_event(
+                logging.WARNING,
+                "remote_unknown_lines",
+                **self._driven.about(self._remote),
+                lines=self._unknown,
+            )
         counted = seen.counts.completed + seen.counts.failed
         lacking = broken or self.found < min(counted, len(self._lines))
         tries = self._driven.tries[self._remote.seq]
@@ -231,7 +237,9 @@ class Collection:
         missing = [planned.line for planned in left if planned.line not in self._seen]
         if missing and self.found:
             named = ",".join(map(str, missing[:_NAMED_MAX]))
-            driven.say(logging.WARNING, "remote_missing", remote, lines=len(missing), first=named)
+            log_event(
+                logging.WARNING, "remote_missing", **driven.about(remote), lines=len(missing), first=named
+            )
         for planned in left:
             if verdict.error is not None and not (verdict.unseen and planned.line in self._seen):
                 self._add_error(planned, *verdict.error)
@@ -248,7 +256,9 @@ class Collection:
         now = driven.context.clock()
         remote = await ask(collected, driven.epoch, remote, now=now, generation=verdict.generation)
         driven.remotes[remote.seq] = remote
-        driven.say(logging.INFO, "remote_collected", remote, results=self.found, left=len(left))
+        log_event(
+            logging.INFO, "remote_collected", **driven.about(remote), results=self.found, left=len(left)
+        )
         reach("delegate.collected")
         driven.context.bells.clerk.ring()
         driven.context.bells.ring_senders()

@@ -113,17 +113,14 @@ class Driven:
         pause = pause_s(looks, first_s=self.upstream.poll_s, jitter=random.random())  # noqa: S311
         return self.context.clock() + pause
 
-    def say(self, level: int, event: str, remote: RemoteRecord, **more: Any) -> None:
-        """Report an event of a remote batch."""
-        log_event(
-            level,
-            event,
-            upstream=self.name,
-            batch=remote.batch_id,
-            remote=remote.id,
-            remote_id=remote.remote_id,
-            **more,
-        )
+    def about(self, remote: RemoteRecord) -> dict[str, Any]:
+        """Which remote batch it is, for the log."""
+        return {
+            "upstream": self.name,
+            "batch": remote.batch_id,
+            "remote": remote.id,
+            "remote_id": remote.remote_id,
+        }
 
     def pause(self, reason: str | None) -> None:
         """Say why nothing works here, or that it does again."""

@@ -12,6 +12,7 @@ from bulkrate.core.lines import LineCutter
 from bulkrate.engine.delegate.driven import Driven
 from bulkrate.providers.batch.base import Found, Garbled, Remote, Shard, read_line_id
 from bulkrate.store.records import RemoteRecord
+from bulkrate.telemetry import log_event
 
 # The provider's clock may differ from ours by so much.
 _CLOCKS_S = 600
@@ -42,7 +43,7 @@ async def find(driven: Driven, remote: RemoteRecord, shard: Shard) -> Remote | D
             continue
         belongs = await _belongs(driven, shard, one)
         if belongs:
-            driven.say(logging.WARNING, "remote_found", remote, found=one.remote.id)
+            log_event(logging.WARNING, "remote_found", **driven.about(remote), found=one.remote.id)
             return one.remote
         if belongs is None:
             doubt = Doubt.OPEN

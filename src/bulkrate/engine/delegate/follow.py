@@ -11,6 +11,7 @@ from bulkrate.engine.delegate.driven import Driven, facts_of
 from bulkrate.engine.points import reach
 from bulkrate.providers.batch.base import Remote, RemoteRefused, Why
 from bulkrate.store.records import BatchRecord, RemoteRecord
+from bulkrate.telemetry import log_event
 
 # A batch is gone when its provider says so several times: right after its creation some do not know it yet.
 _GONE_LOOKS = 3
@@ -48,10 +49,10 @@ async def follow(driven: Driven, remote: RemoteRecord, batch: BatchRecord) -> tu
     )
     if seen.state.ended:
         reach("delegate.ended")
-        driven.say(
+        log_event(
             logging.INFO,
             "remote_ended",
-            remote,
+            **driven.about(remote),
             state=seen.state.value,
             completed=seen.counts.completed,
             failed=seen.counts.failed,

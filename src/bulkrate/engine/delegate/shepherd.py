@@ -187,5 +187,5 @@ class Shepherd:
 
     async def _abandon(self, remote: RemoteRecord) -> RemoteRecord:
         reason = f"it was not wanted any more, and did not end within {_PATIENCE_S:g} s"
-        self._driven.say(logging.ERROR, "remote_abandoned", remote, reason=reason)
+        log_event(logging.ERROR, "remote_abandoned", **self._driven.about(remote), reason=reason)
         return await self._close(remote, generation=remote.generation)

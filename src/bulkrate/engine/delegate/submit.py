@@ -14,6 +14,7 @@ from bulkrate.engine.delegate.find import Doubt, find
 from bulkrate.engine.points import reach
 from bulkrate.providers.batch.base import RemoteFile, RemoteRefused, Shard, Why
 from bulkrate.store.records import BatchRecord, RemoteRecord
+from bulkrate.telemetry import log_event
 
 
 class NotSubmitted(Exception):
@@ -98,7 +99,13 @@ async def _create(driven: Driven, remote: RemoteRecord, shard: Shard) -> RemoteR
     driven.quotas.heard(remote, created.state, remotes=driven.remotes.values())
     now = driven.context.clock()
     remote = await driven.note(remote, **facts_of(created), created_at=now, look_at=driven.next_look(0))
-    driven.say(logging.INFO, "remote_created", remote, lines=remote.lines, generation=remote.generation)
+    log_event(
+        logging.INFO,
+        "remote_created",
+        **driven.about(remote),
+        lines=remote.lines,
+        generation=remote.generation,
+    )
     return remote
 
 

@@ -241,7 +241,10 @@ def _begin(asking: Asking, rows: Any, options: Mapping[str, Any]) -> Job:
     source = None
     if what is None:
         source = rows if isinstance(rows, GivenRequests) else open_source(rows, limit=chosen.limit)
-    folder, _ = desk.begin(spec, source, fresh=chosen.fresh, overwrite=chosen.overwrite)
+    folder, there = desk.begin(spec, source, fresh=chosen.fresh, overwrite=chosen.overwrite)
+    record = folder.load() if there else None
+    if record is not None and record.state.ended and not record.written:
+        desk.write_again(folder)  # the same answers, to another place
     return Job(desk, folder, source=source, progress=chosen.progress).resume()
 
 

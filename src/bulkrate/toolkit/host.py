@@ -65,6 +65,13 @@ def folder_of(home: Path, ask: HostAsk) -> Path:
     return home / "engines" / hashlib.sha256(what).hexdigest()[:12]
 
 
+class _Process(subprocess.Popen[bytes]):
+    """A host on its way, which is meant to outlive whoever started it."""
+
+    def __del__(self, *_: object) -> None:
+        """Nobody is to be told that it still runs."""
+
+
 class Attached:
     """A hold on a running host; `api` is where its Batch API answers."""
 

@@ -58,6 +58,11 @@ class Place:
         return self._attached.api if self._attached else self._api
 
     @property
+    def embedded(self) -> bool:
+        """Whether the engine is ours alone: nobody else reads its files."""
+        return self._attached is not None
+
+    @property
     def cut(self) -> Cut:
         """How much one batch may hold here."""
         return OURS if self.ours else OPENAI

@@ -109,6 +109,7 @@ class Desk:
             fingerprint=spec.fingerprint(mark),
             created_at=now,
             source_name=source.name,
+            fresh=fresh,
         )
         sink_of(record)  # a place that is none is told of before a row is read
         if mark is not None:
@@ -124,7 +125,7 @@ class Desk:
             known = self._read_now(folder, source, fresh=fresh, ended_too=given is None, overwrite=overwrite)
             if known is None:
                 return folder, False
-        self._as_asked_now(known, spec, elsewhere=asked != PlaceAsk())
+        self._as_asked_now(known, spec, elsewhere=asked != PlaceAsk(), overwrite=overwrite)
         return known, True
 
     def _made(self, record: JobRecord) -> JobFolder:
@@ -157,10 +158,11 @@ class Desk:
             self._clear(folder)
             raise
 
-    def _as_asked_now(self, folder: JobFolder, spec: JobSpec, *, elsewhere: bool) -> None:
-        """The same job, but perhaps to run elsewhere, to cost more, or to be told of otherwise.
+    def _as_asked_now(self, folder: JobFolder, spec: JobSpec, *, elsewhere: bool, overwrite: bool) -> None:
+        """The same job, but perhaps to run or to be written elsewhere, to cost more, or to be told of
+        otherwise.
 
-        Raises `JobError` when it has lines in another place already.
+        Raises `JobError` when it has lines in another place already, `SinkError` when the output is there.
         """
         if folder.is_driven():
             return  # whoever goes on with it is told
@@ -171,7 +173,12 @@ class Desk:
                 f"job {record.id} has lines at {record.where or 'another place'}, and cannot be moved; go on "
                 f"there with: bulkrate resume {record.id}, or end it with: bulkrate cancel {record.id}"
             )
-        now = msgspec.structs.replace(record.spec, place=place, watch=spec.watch, max_cost=spec.max_cost)
+        if spec.sink.what != record.spec.sink.what:
+            self._keep_output(spec, overwrite=overwrite)
+            record.written = False
+        now = msgspec.structs.replace(
+            record.spec, place=place, watch=spec.watch, max_cost=spec.max_cost, sink=spec.sink
+        )
         if now != record.spec:
             with folder.driven():
                 record.spec = now

@@ -101,9 +101,18 @@ class Prices:
         upstream = next(serving, None)
         return upstream.url if upstream is not None else _HERE
 
+    @property
+    def mixed(self) -> bool:
+        """Whether lines that are meant for a batch API may be answered online."""
+        return self.tier == BATCH and any(not upstream.delegated for upstream in self._upstreams)
+
     def paid(self, model: str, usage: Usage) -> Decimal | None:
         """What one answer cost; None while that is unknown."""
         return cost(usage, self.price(model), self.tier).usd
+
+    def paid_online(self, model: str, usage: Usage) -> Decimal | None:
+        """What one answer would cost online; None while that is unknown."""
+        return cost(usage, self.price(model), STANDARD).usd
 
 
 def forecast(job: Countable, prices: Prices) -> Forecast:

@@ -46,6 +46,13 @@ class Purpose(StrEnum):
     ESCALATE = "escalate"
 
 
+class Paid(msgspec.Struct):
+    """What the answers of a part cost at the price expected, and what they would cost online."""
+
+    usd: Decimal = Decimal(0)
+    online_usd: Decimal = Decimal(0)
+
+
 class Part(msgspec.Struct, kw_only=True):
     """One input file and the batch that runs it. `key` is committed before the batch is asked for, and is how
     it is found again. `read_output` and `read_errors` are bytes that have been collected and count.
@@ -61,6 +68,8 @@ class Part(msgspec.Struct, kw_only=True):
     read_output: int = 0
     read_errors: int = 0
     collected: bool = False
+    #: By model, where some lines may be answered online after all.
+    paid: dict[str, Paid] = {}
 
 
 class Round(msgspec.Struct, kw_only=True):
@@ -110,6 +119,8 @@ class JobRecord(msgspec.Struct, kw_only=True):
     #: Opened again for the rows without an answer; what was tried before no longer counts.
     renewed: bool = False
     renewed_at: int = 0
+    #: Asked for anew: nothing is taken over from earlier jobs.
+    fresh: bool = False
     #: The result was written once: it is ours to be replaced.
     written: bool = False
     #: The money was agreed to.

@@ -77,7 +77,7 @@ class Runner:
         read_rows(source, self._recipe, record, self._folder.path)
         with self._rows() as rows, self._answers() as answers:
             answers.add(self._skipped(rows))
-            if record.spec.keys:
+            if record.spec.keys and not record.fresh:
                 record.reused = take_over(record, self._home, self._recipe, rows, answers)
             record.answers_bytes = answers.commit()
             self._count(answers)
@@ -290,7 +290,7 @@ class Runner:
             place,
             answers,
             collector,
-            paid=prices.paid,
+            prices=prices,
             save=self._save,
             pause=self._rest,
             moved=moved,

@@ -105,9 +105,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     def fingerprint(self, mark: str | None) -> str:
         """The same for the same job over the same content: what a repeated command is known by.
 
-        `mark` is the source's own. Where it runs, what it may cost and who is told make no other job of it;
-        but a rehearsal in a sandbox is never taken for the real thing.
+        `mark` is the source's own. Where it runs, what it may cost, who is told and where the result goes
+        make no other job of it: its answers are not paid for again to be written elsewhere. But a rehearsal
+        in a sandbox is never taken for the real thing.
         """
         place = PlaceAsk() if self.place.sandbox is None else PlaceAsk(sandbox={})
-        same = msgspec.structs.replace(self, place=place, watch=Watch(), max_cost=None)
+        same = msgspec.structs.replace(self, place=place, watch=Watch(), sink=SinkAsk(), max_cost=None)
         return hashlib.sha256(msgspec.json.encode((same, mark), order="deterministic")).hexdigest()[:32]

@@ -11,7 +11,10 @@ from bulkrate.cli import exits, host, jobs, keys, prices, recipes, run, sandbox,
 from bulkrate.errors import BulkrateError
 
 app = typer.Typer(
-    help="The Batch API you run yourself, and rows to answers in one command: through any inference server or provider.",
+    help=(
+        "The Batch API you run yourself, and rows to answers in one command: "
+        "through any inference server or provider."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

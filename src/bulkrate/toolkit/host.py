@@ -66,10 +66,10 @@ def folder_of(home: Path, ask: HostAsk) -> Path:
 
 
 class _Process(subprocess.Popen[bytes]):
-    """A host on its way, which is meant to outlive whoever started it."""
+    """A host, which is meant to outlive whoever started it."""
 
     def __del__(self, *_: object) -> None:
-        """Nobody is to be told that it still runs."""
+        """Nobody is to be warned that it still runs."""
 
 
 class Attached:
@@ -128,7 +128,7 @@ class Attached:
             if code > 0 and code != EXIT_TAKEN:
                 raise ConfigError(f"the engine did not start: {_last_words(self._folder)}")
         with (self._folder / "log").open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603  # our own interpreter and package
+            process = _Process(  # noqa: S603  # our own interpreter and package
                 [sys.executable, "-m", "bulkrate", "host", str(self._folder)],
                 # No module of the user's in this folder shall stand in for one of ours, nor in its children.
                 env={**os.environ, "PYTHONSAFEPATH": "1"},

@@ -22,6 +22,23 @@ COMMANDS = (
     ("prices", "list"),
     ("prices", "show"),
     ("prices", "update"),
+    ("run",),
+    ("classify",),
+    ("embed",),
+    ("extract",),
+    ("summarize",),
+    ("translate",),
+    ("report",),
+    ("jobs",),
+    ("jobs", "history"),
+    ("status",),
+    ("watch",),
+    ("resume",),
+    ("results",),
+    ("retry",),
+    ("cancel",),
+    ("export",),
+    ("prune",),
 )
 
 
@@ -29,6 +46,8 @@ def test_these_are_all_commands():
     tree = typer.main.get_command(app)
     found = {()}
     for name, command in tree.commands.items():
+        if command.hidden:
+            continue
         found |= {(name,), *((name, inner) for inner in getattr(command, "commands", {}))}
     assert found == set(COMMANDS)
 
@@ -51,6 +70,8 @@ def parameters(command=None, path=()):
         if param.name != "help":
             yield (*path, param.name), param
     for name, inner in getattr(command, "commands", {}).items():
+        if inner.hidden:
+            continue
         yield from parameters(inner, (*path, name))
 
 

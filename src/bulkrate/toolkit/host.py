@@ -128,7 +128,7 @@ class Attached:
             if code > 0 and code != EXIT_TAKEN:
                 raise ConfigError(f"the engine did not start: {_last_words(self._folder)}")
         with (self._folder / "log").open("ab") as log:
-            process = _Process(  # noqa: S603  # our own interpreter and package
+            process = _Process(
                 [sys.executable, "-m", "bulkrate", "host", str(self._folder)],
                 # No module of the user's in this folder shall stand in for one of ours, nor in its children.
                 env={**os.environ, "PYTHONSAFEPATH": "1"},

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from bulkrate.core.delegation import OnLate
 from bulkrate.core.estimate import Actual, Estimate, Estimator, ModelActual, Money
 from bulkrate.core.pricelist import Rates
 from bulkrate.core.prices import BATCH, STANDARD, TIERS, Band, Mark, Price, cost, is_private
@@ -43,6 +44,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     estimate: Estimate
     tier: str
     counted_every: int = 1
+    #: What becomes of lines that a provider's batch API has not answered in time; None without one.
+    on_late: OnLate | None = None
 
     @property
     def costs(self) -> bool:
@@ -58,8 +61,9 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def usd_at_most(self) -> Decimal | None:
-        """The most it can cost, if that is known."""
-        return Decimal(self.money.high) if self.money.high is not None else None
+        """The most it can cost, if that is known: all of it late, where late lines go online."""
+        money = self.estimate.standard if self.on_late is OnLate.ONLINE else self.money
+        return Decimal(money.high) if money.high is not None else None
 
     def lines(self) -> list[str]:
         """For people."""
@@ -67,12 +71,20 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
         if self.counted_every > 1:
             told.append(f"  counted   every {self.counted_every}. request")
         paid = "the batch price" if self.tier == BATCH else "the standard price"
-        return [*told, f"  paid here {paid}"]
+        told.append(f"  paid here {paid}")
+        return told if self.on_late is None else [*told, f"  when late {_LATE[self.on_late]}"]
 
     def told(self) -> dict[str, Any]:
         """For the job's record."""
         told: dict[str, Any] = msgspec.to_builtins(self)
         return told
+
+
+_LATE = {
+    OnLate.ONLINE: "lines go online, at the standard price",
+    OnLate.EXPIRE: "lines expire; what was answered is kept and paid, and a retry sends the rest",
+    OnLate.WAIT: "the job waits for the provider",
+}
 
 
 class Prices:
@@ -85,7 +97,8 @@ class Prices:
         self._server = place.server
         self._upstreams = list(settings.upstreams.values())
         #: A batch API sells at the batch price; an inference server does not know what waits.
-        delegated = any(upstream.delegated for upstream in self._upstreams)
+        delegated = [upstream for upstream in self._upstreams if upstream.delegated]
+        self.on_late = delegated[0].on_late if delegated else None
         self.tier = BATCH if delegated or (place.server and not is_private(place.server)) else STANDARD
 
     def price(self, model: str) -> Price:
@@ -127,7 +140,9 @@ def forecast(job: Countable, prices: Prices) -> Forecast:
         lines = min(step, total - added)
         estimator.add(model, tokens, lines)
         added += lines
-    return Forecast(estimate=estimator.estimate(), tier=prices.tier, counted_every=step)
+    return Forecast(
+        estimate=estimator.estimate(), tier=prices.tier, counted_every=step, on_late=prices.on_late
+    )
 
 
 def hold_to(forecast: Forecast, max_cost: str | None) -> None:

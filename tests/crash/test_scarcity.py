@@ -136,7 +136,7 @@ def test_a_server_on_a_folder_that_cannot_be_written_to_says_so_and_does_not_sta
             timeout=60,
             check=False,
         )
-    assert started.returncode == 2
+    assert started.returncode == 3
     assert f"the data folder {data} cannot be written to; name another with --data" in started.stderr
 
 

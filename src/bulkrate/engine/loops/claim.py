@@ -32,6 +32,8 @@ _SHARDS_MAX = 4_096
 # The pause between two claims: while slots are empty for want of lines, and otherwise.
 _CLAIM_S_MIN = 0.01
 _CLAIM_S = 0.25
+# A claim of lines that are all done already is followed by one of twice as many, so often.
+_DOUBLINGS_MAX = 10
 # An upstream that is out keeps the lines that fell with it for so long. Then others may have them.
 _OUT_S_MAX = 10.0
 
@@ -209,7 +211,11 @@ class Claims:
             stocks = [active.stock(now) for active in loads]
             room = sum(driver.room for driver in able)
             claims = portions(stocks, room=room)
-            wants += [(active, lines) for active, lines in zip(loads, claims, strict=True) if lines]
+            wants += [
+                (active, lines << min(active.barren, _DOUBLINGS_MAX))
+                for active, lines in zip(loads, claims, strict=True)
+                if lines
+            ]
             starving |= room > sum(stock.lines for stock in stocks) or not any(s.lines for s in stocks)
         return wants, starving
 
@@ -245,7 +251,11 @@ class Claims:
         for active, _ in wants:
             if active.lane.empty:
                 self._on_change(True)
+                if active in fed:  # the dead had done all of these: go on at once, and take more
+                    active.barren += 1
+                    self.wake()
             else:
+                active.barren = 0
                 self._dispatcher.offer(active.lane)
 
     async def _make_sure(self) -> None:

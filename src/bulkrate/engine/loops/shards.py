@@ -32,6 +32,8 @@ class ActiveShard:
     claiming: bool = False
     #: When it was given lines last, against the others: who waited longest is served first.
     turn: int = 0
+    #: How many claims in a row brought only lines that were done already.
+    barren: int = 0
     closing_since: float | None = None
     #: Whether it is let go because its upstream is gone: what was under way there may be why.
     fell: bool = False

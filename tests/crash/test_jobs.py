@@ -25,7 +25,7 @@ CAPACITY = 20
 class Job:
     """One job in a folder of its own, with a sandbox that notes every call."""
 
-    def __init__(self, folder: Path, rows: int = ROWS) -> None:
+    def __init__(self, folder: Path, rows: int = ROWS, latency_ms: int = 100) -> None:
         self.folder = folder
         self.home = folder / ".bulkrate"
         self.rows = rows
@@ -34,7 +34,7 @@ class Job:
             writer = csv.writer(file)
             writer.writerow(["id", "text"])
             writer.writerows([number, f"text number {number}"] for number in range(rows))
-        sandbox = f"sandbox?latency_ms=100&capacity={CAPACITY}&journal={self.journal}"
+        sandbox = f"sandbox?latency_ms={latency_ms}&capacity={CAPACITY}&journal={self.journal}"
         self.words = ("run", "rows.csv", "-p", "What of {{ text }}?", "-m", "m", "-o", "out.csv",
                       "--upstream", sandbox, "--quiet")  # fmt: skip
 
@@ -208,7 +208,16 @@ def test_killed_while_it_writes_it_leaves_no_half_file(job):
     job.is_whole(deaths=0)
 
 
-def test_a_detached_job_is_watched_and_cancelled(job):
+@pytest.fixture
+def slow_job(tmp_path):
+    """One that is still at it when two more commands have been given."""
+    job = Job(tmp_path, latency_ms=700)
+    with hosts_stopped(job.home):
+        yield job
+
+
+def test_a_detached_job_is_watched_and_cancelled(slow_job):
+    job = slow_job
     begun = ran(job.folder, *job.words[:-1], "--detach")
     assert begun.code == 0, begun.stderr
     name = begun.json["job"]

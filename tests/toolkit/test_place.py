@@ -6,8 +6,7 @@ import pytest
 
 from bulkrate.errors import ConfigError, ServerUnreachable
 from bulkrate.toolkit import place
-from bulkrate.toolkit.jobs.spec import PlaceAsk
-from bulkrate.toolkit.place import asked_place, open_place, settle
+from bulkrate.toolkit.place import PlaceAsk, asked_place, open_place, settle
 
 
 @pytest.fixture(autouse=True)

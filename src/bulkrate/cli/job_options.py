@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -249,6 +250,21 @@ _OPTIONS: dict[str, OptionInfo] = {
 }
 
 
+@cache
+def _shared() -> tuple[inspect.Parameter, ...]:
+    """The options as parameters: the same for every command."""
+    kinds = get_type_hints(JobOptions)
+    return tuple(
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=Annotated[kinds[field.name], _OPTIONS[field.name]],
+        )
+        for field in fields(JobOptions)
+    )
+
+
 def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
     """`command(…, options: JobOptions)` as one whose signature has all of these options instead."""
     hints = get_type_hints(command, include_extras=True)
@@ -257,16 +273,7 @@ def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
         for name, parameter in inspect.signature(command).parameters.items()
         if name != "options"
     ]
-    kinds = get_type_hints(JobOptions)
-    shared = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=Annotated[kinds[field.name], _OPTIONS[field.name]],
-        )
-        for field in fields(JobOptions)
-    ]
+    shared = _shared()
     names = {parameter.name for parameter in shared}
 
     def typed(**given: Any) -> None:

@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
+from bulkrate.cli import exits
 from bulkrate.errors import InvalidRequest, SourceError
 from bulkrate.providers.endpoints import ENDPOINTS, normal_path
-
-#: The file has faults.
-EXIT_INVALID = 6
 
 
 def validate(
@@ -55,4 +53,4 @@ def validate(
         if models:
             typer.echo(f"lines by model: {models}", err=True)
     if not report.fit:
-        raise typer.Exit(EXIT_INVALID)
+        raise typer.Exit(exits.ROWS_FAILED)

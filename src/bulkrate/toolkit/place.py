@@ -16,10 +16,9 @@ import msgspec
 from bulkrate import config
 from bulkrate.config import Settings, Upstream, revealed_key, shown_url
 from bulkrate.errors import ConfigError, ServerUnreachable
+from bulkrate.providers.batch.limits import limits_for
 from bulkrate.toolkit.batch_api import BatchApi
 from bulkrate.toolkit.host import Attached, HostAsk, folder_of
-from bulkrate.toolkit.jobs.requests import OPENAI, OURS, Cut
-from bulkrate.toolkit.jobs.spec import PlaceAsk
 from bulkrate.toolkit.providers import PROVIDERS, found, upstream_of
 
 SANDBOX = "sandbox"
@@ -36,6 +35,39 @@ _PROBE_PATIENCE_S = 0.0
 # A hosted Batch API is asked at OpenAI's own pace; our own can bear more.
 _FOREIGN_POLL_S = (10.0, 60.0)
 _OUR_POLL_S = (0.1, 2.0)
+
+
+class PlaceAsk(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it runs: a server with the Batch API, or an engine of ours in front of upstreams.
+
+    Keys are addresses (`env:NAME`, `file:PATH`). `providers` are names; their own batch APIs are taken unless
+    it shall be `online`. `sandbox` holds the options of a sandbox.
+    """
+
+    server: str | None = None
+    server_key: str | None = None
+    upstreams: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    online: bool = False
+    upstream_key: str | None = None
+    config: str | None = None
+    sandbox: dict[str, Any] | None = None
+
+
+class Cut(msgspec.Struct, frozen=True, kw_only=True):
+    """How much one batch may hold."""
+
+    lines: int
+    bytes: int
+    #: Whether all lines of a batch must be for one model.
+    one_model: bool
+
+
+#: A bulkrate server takes ten million lines; smaller parts show up sooner when something is wrong with them.
+OURS = Cut(lines=1_000_000, bytes=4 << 30, one_model=False)
+_HOSTED = limits_for("openai", "")
+#: What a Batch API takes that is not ours: OpenAI's limits, but 200 MB as those count them who mean less by it.
+OPENAI = Cut(lines=_HOSTED.lines_max, bytes=min(_HOSTED.bytes_max, 200_000_000), one_model=_HOSTED.one_model)
 
 
 class Place:

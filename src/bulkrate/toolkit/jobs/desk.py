@@ -31,8 +31,8 @@ from bulkrate.toolkit.jobs.reading import content_of
 from bulkrate.toolkit.jobs.record import JobFolder, JobRecord, JobState, beginning, job_folders, new_job_id
 from bulkrate.toolkit.jobs.reuse import forget
 from bulkrate.toolkit.jobs.runner import Runner
-from bulkrate.toolkit.jobs.spec import JobSpec, PlaceAsk
-from bulkrate.toolkit.place import Place, open_place, settle
+from bulkrate.toolkit.jobs.spec import JobSpec
+from bulkrate.toolkit.place import Place, PlaceAsk, open_place, settle
 from bulkrate.toolkit.recipes import check, recipe_of
 from bulkrate.toolkit.recipes.base import Recipe
 from bulkrate.toolkit.recipes.grouping import Groups

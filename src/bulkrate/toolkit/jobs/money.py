@@ -17,8 +17,7 @@ from bulkrate.errors import OverBudget
 from bulkrate.providers.usage import Usage
 from bulkrate.toolkit.counting import counter
 from bulkrate.toolkit.jobs.record import JobRecord, Tokens
-from bulkrate.toolkit.jobs.spec import PlaceAsk
-from bulkrate.toolkit.place import settings_of
+from bulkrate.toolkit.place import PlaceAsk, settings_of
 from bulkrate.toolkit.pricing import PriceBook
 
 # Beyond this many requests every second, third, … is counted and stands for its neighbours: five thousand of

@@ -13,23 +13,9 @@ import msgspec
 from bulkrate.core.body import on_one_line
 from bulkrate.errors import RecipeError, StoreError
 from bulkrate.toolkit.jobs.record import Part
+from bulkrate.toolkit.place import Cut
 from bulkrate.toolkit.recipes.base import Again, Recipe
 from bulkrate.toolkit.table import Row
-
-
-class Cut(msgspec.Struct, frozen=True, kw_only=True):
-    """How much one batch may hold."""
-
-    lines: int
-    bytes: int
-    #: Whether all lines of a batch must be for one model.
-    one_model: bool
-
-
-#: A bulkrate server takes ten million lines; smaller parts show up sooner when something is wrong with them.
-OURS = Cut(lines=1_000_000, bytes=4 << 30, one_model=False)
-#: OpenAI's documented limits for a batch: 50,000 requests, 200 MB, one model.
-OPENAI = Cut(lines=50_000, bytes=200_000_000, one_model=True)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

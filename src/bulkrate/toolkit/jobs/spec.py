@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.place import PlaceAsk
 
 
 class SourceAsk(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,23 +28,6 @@ class SinkAsk(msgspec.Struct, frozen=True, kw_only=True):
     table: str | None = None
     format: str | None = None
     options: dict[str, Any] = {}
-
-
-class PlaceAsk(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it runs: a server with the Batch API, or an engine of ours in front of upstreams.
-
-    Keys are addresses (`env:NAME`, `file:PATH`). `providers` are names; their own batch APIs are taken unless
-    it shall be `online`. `sandbox` holds the options of a sandbox.
-    """
-
-    server: str | None = None
-    server_key: str | None = None
-    upstreams: tuple[str, ...] = ()
-    providers: tuple[str, ...] = ()
-    online: bool = False
-    upstream_key: str | None = None
-    config: str | None = None
-    sandbox: dict[str, Any] | None = None
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,7 +66,8 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
 #: A bulkrate server takes ten million lines; smaller parts show up sooner when something is wrong with them.
 OURS = Cut(lines=1_000_000, bytes=4 << 30, one_model=False)
 _HOSTED = limits_for("openai", "")
-#: What a Batch API takes that is not ours: OpenAI's limits, but 200 MB as those count them who mean less by it.
+#: What a Batch API takes that is not ours: OpenAI's limits, but 200 MB as those count them who mean less by
+#: it.
 OPENAI = Cut(lines=_HOSTED.lines_max, bytes=min(_HOSTED.bytes_max, 200_000_000), one_model=_HOSTED.one_model)
 
 

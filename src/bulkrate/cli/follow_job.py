@@ -19,7 +19,7 @@ import typer
 from bulkrate.cli import exits
 from bulkrate.cli.job_options import JobOptions
 from bulkrate.cli.job_spec import spec_of
-from bulkrate.errors import ConfigError, OverBudget
+from bulkrate.errors import ConfigError, JobError, OverBudget
 
 if TYPE_CHECKING:
     from bulkrate.toolkit.asking import Asking
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from bulkrate.toolkit.jobs.progress import Progress
     from bulkrate.toolkit.jobs.record import JobFolder, JobRecord
 
+# A process in the background has so long to take up its job before it is left alone with it.
+_BEGIN_S_MAX = 60.0
+_BEGIN_LOOK_S = 0.05
 # Without a terminal a line is printed this often.
 _LINE_S = 30.0
 #: What a round of requests is, while it runs.
@@ -278,7 +281,10 @@ def duration(seconds: float) -> str:
 
 
 def spawn(desk: Desk, folder: JobFolder) -> int:
-    """Let a process of its own go on with a job; its number."""
+    """Let a process of its own go on with a job, and wait until it does; its number.
+
+    Raises `JobError` when it ended before the job did.
+    """
     with (folder.path / "log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603  # our own interpreter and package
             [
@@ -298,6 +304,14 @@ def spawn(desk: Desk, folder: JobFolder) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
+        )
+    until = time.monotonic() + _BEGIN_S_MAX
+    while process.poll() is None and not folder.is_driven() and time.monotonic() < until:
+        time.sleep(_BEGIN_LOOK_S)
+    if process.poll() is not None and not folder.load().state.ended:
+        raise JobError(
+            f"the process in the background ended at once with code {process.returncode}; "
+            f"what it said is in {folder.path / 'log'}"
         )
     return process.pid
 

@@ -71,6 +71,7 @@ async def _uploaded(driven: Driven, remote: RemoteRecord, shard: Shard) -> Remot
         look = vendor.find_file(shard)
         found = await http.do(look) if look is not None else None
         if found is not None:
+            reach("delegate.uploaded")
             return found
     else:
         await driven.note(remote, upload_asked_at=driven.context.clock())

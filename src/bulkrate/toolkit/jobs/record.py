@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from bulkrate.errors import JobError
 from bulkrate.toolkit.jobs.spec import JobSpec
 
 _RECORD = "job.json"
+_GLANCE_S_MAX = 0.2
 
 
 class JobState(StrEnum):
@@ -193,14 +195,12 @@ class JobFolder:
     def driven(self) -> Iterator[None]:
         """While this is entered, nobody else moves the job on. Raises `JobError` when somebody does."""
         with self._lock("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not _taken(lock):
                 lock.seek(0)
                 owner = lock.read().strip() or "unknown"
                 raise JobError(
                     f"job {self.id} is being run by process {owner}; follow it with: bulkrate watch {self.id}"
-                ) from None
+                )
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
@@ -242,6 +242,20 @@ class JobFolder:
             raise JobError(
                 f"the folder {self.path} of job {self.id} cannot be used: {error.strerror}"
             ) from error
+
+
+def _taken(lock: IO[str]) -> bool:
+    """Whether the lock is ours now. One who only looks holds it for a moment, and is waited for."""
+    until = time.monotonic() + _GLANCE_S_MAX
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_GLANCE_S_MAX / 10)
+        else:
+            return True
 
 
 @contextmanager

@@ -43,6 +43,7 @@ def test_whoever_lives_can_drive_them_all(upstreams, workers, dead):
 def test_a_load_runs_low_with_half_a_second_left(lines, rate, ahead, low):
     stock = Stock(lines, rate, waiting=False)
     assert (stock.ahead, stock.low) == (ahead, low)
+    assert stock.low == (stock.lines <= stock.low_mark)
 
 
 EMPTY = Stock(0, 0.0, waiting=False)

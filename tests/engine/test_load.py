@@ -80,26 +80,38 @@ def test_a_load_without_a_range_has_no_line(load):
 
 
 def test_the_lines_of_its_ranges_come_in_the_order_in_which_they_were_fed(load):
-    load.feed(load.hold(a_range(10, 6)), low=0)
-    load.feed(load.hold(a_range(0, 2)), low=0)
+    load.feed(load.hold(a_range(10, 6)))
+    load.feed(load.hold(a_range(0, 2)))
     assert load.stock == 8
     assert numbers(take_all(load)) == [11, 12, 13, 14, 15, 16, 1, 2]
     assert (load.stock, load.taken) == (0, 8)
 
 
 def test_a_load_that_ran_out_goes_on_when_it_is_fed_again(load):
-    load.feed(load.hold(a_range(0, 3)), low=0)
+    load.feed(load.hold(a_range(0, 3)))
     assert numbers(take_all(load)) == [1, 2, 3]
-    load.feed(load.hold(a_range(3, 3)), low=0)
+    load.feed(load.hold(a_range(3, 3)))
     assert numbers(take_all(load)) == [4, 5, 6]
 
 
 @pytest.mark.parametrize(("low", "at"), [(0, 0), (3, 3), (99, 7)])
 def test_it_says_when_few_are_left_and_says_it_once(load, told, low, at):
-    load.feed(load.hold(a_range(0, 8)), low=low)
+    load.feed(load.hold(a_range(0, 8)))
+    load.warn_at(low)
     for left in reversed(range(8)):
         load.take()
         assert told.low == (left <= at)
+
+
+def test_it_says_it_again_when_it_is_asked_to_at_fewer(load, told):
+    load.feed(load.hold(a_range(0, 8)))
+    load.warn_at(6)
+    while not told.low:
+        load.take()
+    load.warn_at(3)
+    for left in reversed(range(load.stock)):
+        load.take()
+        assert told.low == 1 + (left <= 3)
 
 
 def test_of_a_range_with_holes_only_the_rest_is_sent(load):
@@ -107,7 +119,7 @@ def test_of_a_range_with_holes_only_the_rest_is_sent(load):
     for number in (1, 3, 6):
         finished.add(number)
     part = load.hold(a_range(0, 6, fresh=False))
-    load.feed_rest(part, finished, low=0)
+    load.feed_rest(part, finished)
     assert (load.stock, part.left) == (3, 3)
     assert numbers(take_all(load)) == [2, 4, 5]
 
@@ -124,8 +136,8 @@ def test_lines_that_are_tested_first_are_not_taken_again(load):
 
 def test_a_range_is_done_when_each_of_its_lines_has_an_outcome(load, told):
     first, second = load.hold(a_range(0, 2)), load.hold(a_range(2, 2))
-    load.feed(first, low=0)
-    load.feed(second, low=0)
+    load.feed(first)
+    load.feed(second)
     works = take_all(load)
     for place in (0, 2, 1):
         load.settle(works[place], Answered(Answer(200, b"{}")))
@@ -134,7 +146,7 @@ def test_a_range_is_done_when_each_of_its_lines_has_an_outcome(load, told):
 
 
 def test_behind_the_stop_line_nothing_is_taken(load):
-    load.feed(load.hold(a_range(0, 2)), low=0)
+    load.feed(load.hold(a_range(0, 2)))
     load.expires_at = NOW + 1
     assert not load.in_time
     assert load.take() is None

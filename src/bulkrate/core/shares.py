@@ -38,9 +38,14 @@ class Stock:
         return min(max(1, ceil(self.lines_per_s)), LINES_MAX)
 
     @property
+    def low_mark(self) -> int:
+        """The most lines with which it runs low: just less than half a second's worth."""
+        return (self.ahead - 1) // 2
+
+    @property
     def low(self) -> bool:
         """Whether less than half a second's worth is left."""
-        return 2 * self.lines < self.ahead
+        return self.lines <= self.low_mark
 
 
 def portions(stocks: Sequence[Stock], *, room: int) -> list[int]:

@@ -71,6 +71,7 @@ class Claims:
         self._claimed_at = float("-inf")
         self._turns = count(1)
         self._loop = asyncio.get_running_loop()
+        self._pause = self._loop.call_soon(self.wake)
 
     def shards(self) -> Iterator[ActiveShard]:
         """All of them."""
@@ -181,13 +182,16 @@ class Claims:
             await self._low.wait()
             self._low.clear()
             wants, starving = self._plan()
-            pause = _CLAIM_S_MIN if starving else _CLAIM_S
-            wait_s = self._claimed_at + pause - self._loop.time()
-            if wants and wait_s > 0:
-                await asyncio.sleep(wait_s)
-                wants, _ = self._plan()
-            if wants:
+            if not wants:
+                continue
+            due = self._claimed_at + (_CLAIM_S_MIN if starving else _CLAIM_S)
+            if due <= self._loop.time():
                 await self._claim(wants)
+                continue
+            for active, _ in wants:
+                active.load.warn_at(0)  # whoever runs dry before that does not wait so long
+            self._pause.cancel()
+            self._pause = self._loop.call_at(due, self.wake)
 
     def _plan(self) -> tuple[list[tuple[ActiveShard, int]], bool]:
         """How many lines to claim of which shard, and whether slots are empty for want of them."""
@@ -216,6 +220,9 @@ class Claims:
                 for active, lines in zip(loads, claims, strict=True)
                 if lines
             ]
+            for active, stock in zip(loads, stocks, strict=True):
+                if not stock.low:  # slower than it was when it was warned for: it runs low later
+                    active.load.warn_at(stock.low_mark)
             starving |= room > sum(stock.lines for stock in stocks) or not any(s.lines for s in stocks)
         return wants, starving
 
@@ -247,6 +254,7 @@ class Claims:
         finally:
             for active, _ in wants:
                 active.claiming = False
+                active.load.warn_at(active.stock(self._loop.time()).low_mark)
                 active.lane.refill()
         for active, _ in wants:
             if active.lane.empty:
@@ -273,10 +281,9 @@ class Claims:
 
     async def _feed(self, active: ActiveShard, claimed: Range) -> None:
         load = active.load
-        low = active.stock(self._loop.time()).ahead // 2
         part = load.hold(claimed)
         if claimed.fresh:
-            load.feed(part, low=low)
+            load.feed(part)
             return
         batch = self.batches[load.batch_id]
         try:
@@ -285,7 +292,7 @@ class Claims:
             if claimed.suspect:
                 self._dispatcher.suspect(active.lane, load.works_left(part, finished))
             else:
-                load.feed_rest(part, finished, low=low)
+                load.feed_rest(part, finished)
         except BlobError as error:
             self._say_unreadable(load.batch_id, load.shard, error)
             self.let_go(active)

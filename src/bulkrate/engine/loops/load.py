@@ -89,13 +89,17 @@ class ShardLoad:
         self.parts.append(part)
         return part
 
-    def feed(self, part: Part, *, low: int) -> None:
-        """All lines of a range are to be sent. `on_low` is told when no more than `low` are left to take."""
-        self._put(part, part.lines, self._planned(part), low)
+    def feed(self, part: Part) -> None:
+        """All lines of a range are to be sent."""
+        self._put(part, part.lines, self._planned(part))
 
-    def feed_rest(self, part: Part, finished: LineSet, *, low: int) -> None:
+    def feed_rest(self, part: Part, finished: LineSet) -> None:
         """Those lines of a range are to be sent that are not `finished`. Raises `BlobError`."""
-        self._put(part, len(rest := self._rest(part, finished)), rest, low)
+        self._put(part, len(rest := self._rest(part, finished)), rest)
+
+    def warn_at(self, low: int) -> None:
+        """Tell `on_low` when no more than `low` lines are left to take; at the next one, if so few are."""
+        self._low = max(0, min(low, self.stock - 1))
 
     def works_left(self, part: Part, finished: LineSet) -> list[Work]:
         """The lines of a range that are not `finished`, to be sent by the caller. Raises `BlobError`."""
@@ -157,10 +161,9 @@ class ShardLoad:
         part.left = len(rest)
         return rest
 
-    def _put(self, part: Part, lines: int, records: Iterable[Planned], low: int) -> None:
+    def _put(self, part: Part, lines: int, records: Iterable[Planned]) -> None:
         self._unread.append((part, records))
         self.stock += lines
-        self._low = max(0, min(low, self.stock - 1))
 
     def _read_works(self) -> Iterator[Work]:
         while self._unread:

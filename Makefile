@@ -36,7 +36,7 @@ lock: $(UV) ## Resolve the dependencies anew into requirements.lock.
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
 
 bench: $(VENV)/.ready ## Run every benchmark that the documentation quotes (some minutes).
-	@for file in memory latency listing throughput linecost utilisation sidebyside kill; do echo "== $$file"; $(BIN)/python -m benchmarks.$$file || exit 1; done
+	@for file in start memory latency listing throughput linecost utilisation sidebyside kill; do echo "== $$file"; $(BIN)/python -m benchmarks.$$file || exit 1; done
 
 clean: ## Remove everything that was installed or made here.
 	@rm -rf $(VENV) .venv-uv demo-results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from bulkrate import __version__
 from bulkrate.cli import app
+from bulkrate.cli.commands import COMMANDS as LISTED
 
 COMMANDS = (
     (),
@@ -80,6 +85,34 @@ def parameters(command=None, path=()):
 )
 def test_every_option_says_what_it_is_for(param):
     assert param.help.endswith(".")
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_a_command_is_listed_as_it_is_though_it_was_not_loaded(name):
+    command = typer.main.get_command(app).commands[name]
+    listed = TyperCommand(name, help=LISTED[name].help)
+    assert (command.name, command.hidden) == (name, LISTED[name].hidden)
+    for width in (20, 45, 60, 110):
+        assert listed.get_short_help_str(width) == command.get_short_help_str(width)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_list_is_that_of_a_group_which_has_loaded_all_commands(typed, monkeypatch, width):
+    tree = typer.main.get_command(app)
+    loaded = TyperGroup(
+        commands=dict(tree.commands), params=tree.params, help=tree.help, rich_markup_mode=None
+    )
+    monkeypatch.setenv("COLUMNS", str(width))
+    with typer.Context(loaded, info_name="bulkrate") as context:
+        assert typed("--help").stdout == loaded.get_help(context) + "\n"
+
+
+def test_help_loads_no_command():
+    code = "import sys; from bulkrate.cli import app; app(['--help'], standalone_mode=False)"
+    code += "; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in ran.stdout.splitlines()[-1].split() if name.startswith("bulkrate")}
+    assert loaded == {"bulkrate", "bulkrate.cli", "bulkrate.cli.commands", "bulkrate.errors"}
 
 
 def test_the_version_is_told(typed):

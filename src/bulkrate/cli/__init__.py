@@ -7,10 +7,11 @@ import sys
 import typer
 
 from bulkrate import __version__
-from bulkrate.cli import exits, host, jobs, keys, prices, recipes, run, sandbox, serve, top, validate
+from bulkrate.cli.commands import Commands
 from bulkrate.errors import BulkrateError
 
 app = typer.Typer(
+    cls=Commands,
     help=(
         "The Batch API you run yourself, and rows to answers in one command: "
         "through any inference server or provider."
@@ -21,32 +22,6 @@ app = typer.Typer(
     # Plain text: it wraps as the terminal is wide, can be piped, and starts faster.
     rich_markup_mode=None,
 )
-app.command("serve")(serve.serve)
-app.command("host", hidden=True)(host.host)
-app.command("sandbox")(sandbox.sandbox)
-app.command("validate")(validate.validate)
-app.command("top")(top.top)
-app.command("run")(run.run)
-app.command("classify")(recipes.classify)
-app.command("embed")(recipes.embed)
-app.command("extract")(recipes.extract)
-app.command("summarize")(recipes.summarize)
-app.command("translate")(recipes.translate)
-app.command("report")(recipes.report)
-app.add_typer(jobs.jobs_app, name="jobs")
-for command in (
-    jobs.status,
-    jobs.watch,
-    jobs.resume,
-    jobs.results,
-    jobs.retry,
-    jobs.cancel,
-    jobs.export,
-    jobs.prune,
-):
-    app.command()(command)
-app.add_typer(keys.app, name="keys")
-app.add_typer(prices.app, name="prices")
 
 
 @app.callback(invoke_without_command=True)
@@ -66,5 +41,7 @@ def main() -> None:
     try:
         app()
     except BulkrateError as error:
+        from bulkrate.cli.exits import code_of
+
         typer.echo(f"bulkrate: {error}", err=True)
-        sys.exit(exits.code_of(error))
+        sys.exit(code_of(error))

@@ -110,10 +110,13 @@ def upstream(kind: str | None = None) -> Iterator[str]:
 
 
 @contextmanager
-def server(data: Path, *upstreams: str, max_in_flight: int | None = None) -> Iterator[Server]:
-    """A server of its own, with every setting as it comes but for `max_in_flight`, if given."""
+def server(
+    data: Path, *upstreams: str, max_in_flight: int | None = None, workers: int | None = None
+) -> Iterator[Server]:
+    """A server of its own, with every setting as it comes but for `max_in_flight` and `workers`, if given."""
+    flags: tuple[str, ...] = () if workers is None else ("--workers", str(workers))
     if max_in_flight is None:
-        process = Server(data, *upstreams)
+        process = Server(data, *upstreams, flags=flags)
     else:
         config = data.with_name(f"{data.name}.toml")
         tables = (
@@ -121,7 +124,7 @@ def server(data: Path, *upstreams: str, max_in_flight: int | None = None) -> Ite
             for number, url in enumerate(upstreams)
         )
         config.write_text("".join(tables), encoding="utf-8")
-        process = Server(data, flags=("--config", str(config)))
+        process = Server(data, flags=("--config", str(config), *flags))
     with running(process):
         yield process
 

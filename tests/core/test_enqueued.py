@@ -66,6 +66,32 @@ def test_a_quota_that_is_full_without_us_is_waited_for_before_groups_are_cut():
     assert refused(quota, enqueued=0, asked=100).limit == 50
 
 
+def test_what_was_learnt_is_recalled_for_a_day():
+    given = Quota()
+    quota = refused(given, limit=900).too_large(lines=50, now=NOW)
+    assert (quota.limit, quota.lines_max) == (900, 25)
+    assert quota.recalled(given, now=NOW + 86_400) == quota
+    late = quota.recalled(given, now=NOW + 86_401)
+    assert (late.limit, late.lines_max, late.refusals) == (None, None, 1)
+    assert quota.recalled(given, now=NOW - 86_401).limit is None  # learnt by a wrong clock
+
+
+def test_no_clock_makes_a_wait_longer_than_it_ever_is():
+    quota = Quota(not_before=NOW + 10**9)
+    assert quota.recalled(Quota(), now=NOW).not_before == NOW + 4_500
+
+
+def test_a_limit_of_the_settings_is_never_exceeded():
+    given = Quota(limit=500, told=True)
+    assert refused(given, limit=900).recalled(given, now=NOW).limit == 500
+    assert refused(given, limit=300).recalled(given, now=NOW).limit == 300
+    assert refused(given, limit=300).recalled(given, now=NOW + 10**6) == Quota(
+        limit=500, told=True, refusals=1, not_before=NOW + 60
+    )
+    table = Quota(limit=500)
+    assert refused(table, limit=900).recalled(table, now=NOW).limit == 900
+
+
 def test_what_is_full_says_how_full():
     found = may(Quota(limit=1_000, told=True), b=1_000)
     assert found.tokens == 0

@@ -4,6 +4,8 @@ they answered is in the books once.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bulkrate.core.lifecycle import Event
@@ -11,6 +13,7 @@ from bulkrate.errors import Fenced
 from bulkrate.providers.usage import Usage
 from bulkrate.store.records import (
     BatchCommit,
+    LessonRecord,
     LogEnds,
     Moving,
     Range,
@@ -134,7 +137,7 @@ def test_outcomes_count_once_and_stand_in_the_books_as_delegated(store, batch):
 def test_outcomes_of_lines_that_the_remote_batch_does_not_hold_are_fenced(store, batch):
     epoch = a_driver(store)
     remote = intend(store, epoch)
-    store.remotes.collected(epoch, remote, now=NOW, generation=1)
+    store.remotes.collected(epoch, remote, now=NOW, generation=1, rejections=0)
     with pytest.raises(Fenced, match="remote batch"):
         commit(store, epoch, remote, RangeNews(shard=0, start=0))
     assert store.remotes.purchases(["batch_1"]) == []
@@ -150,18 +153,22 @@ def test_a_shard_is_done_when_its_remote_batch_has_all_answers(store, batch):
 def test_what_is_left_of_a_collected_one_is_free_and_of_the_next_generation(store, batch):
     epoch = a_driver(store)
     remote = intend(store, epoch)
-    store.remotes.collected(epoch, remote, now=NOW, generation=1)
+    store.remotes.collected(epoch, remote, now=NOW, generation=1, rejections=0)
     left, fresh = claim(store, epoch)
     assert (left.start, left.lines, left.generation, left.fresh) == (0, 6, 1, False)
     assert (fresh.start, fresh.generation) == (6, 0)
 
 
-def test_a_range_that_is_cut_keeps_its_generation(store, batch):
+def test_a_range_that_is_cut_keeps_its_past(store, batch):
     epoch = a_driver(store)
     remote = intend(store, epoch)
-    store.remotes.collected(epoch, remote, now=NOW, generation=1)
-    assert [(one.lines, one.generation) for one in claim(store, epoch, lines=2)] == [(2, 1)]
-    assert [(one.lines, one.generation) for one in claim(store, epoch, lines=4)] == [(4, 1)]
+    store.remotes.collected(epoch, remote, now=NOW, generation=1, rejections=2)
+    assert [(one.lines, one.generation, one.rejections) for one in claim(store, epoch, lines=2)] == [
+        (2, 1, 2)
+    ]
+    assert [(one.lines, one.generation, one.rejections) for one in claim(store, epoch, lines=4)] == [
+        (4, 1, 2)
+    ]
 
 
 def test_a_batch_is_not_settled_while_a_remote_batch_holds_its_lines(store, batch):
@@ -169,7 +176,7 @@ def test_a_batch_is_not_settled_while_a_remote_batch_holds_its_lines(store, batc
     remote = intend(store, epoch)
     store.batches.move("batch_1", Event.CANCEL_ASKED, now=NOW)
     assert store.batches.settled(epoch) == []
-    store.remotes.collected(epoch, remote, now=NOW, generation=1)
+    store.remotes.collected(epoch, remote, now=NOW, generation=1, rejections=0)
     assert [one.id for one in store.batches.settled(epoch)] == ["batch_1"]
 
 
@@ -201,7 +208,7 @@ def test_a_batch_shows_what_it_has_at_providers(store, batch):
     [found] = store.remotes.sums(["batch_1", "batch_2"]).values()
     assert (found.batches, found.lines, found.completed, found.failed) == (1, 6, 2, 1)
     assert store.remotes.waiting(["batch_1"]) == {"batch_1": "slow"}
-    store.remotes.collected(epoch, remote, now=NOW, generation=1)
+    store.remotes.collected(epoch, remote, now=NOW, generation=1, rejections=0)
     assert store.remotes.sums(["batch_1"]) == {}
     assert store.remotes.waiting(["batch_1"]) == {}
 
@@ -233,3 +240,24 @@ def test_what_a_dead_worker_said_of_a_batch_is_forgotten(store, batch):
     assert store.batches.moving(["batch_1"]) == {}
     with pytest.raises(Fenced):
         store.remotes.tell(epoch, "batch_1", Moving(waiting="no room"))
+
+
+def test_what_refusals_taught_is_kept_by_who_drives_the_upstream(store):
+    epoch = a_driver(store)
+    lesson = LessonRecord(
+        upstream="provider",
+        model="m",
+        tokens_max=90_000,
+        told=True,
+        lines_max=None,
+        learnt_at=float(NOW),
+        refusals=1,
+        not_before=NOW + 60.0,
+    )
+    store.remotes.learn(epoch, lesson)
+    store.remotes.learn(epoch, replace(lesson, refusals=0))
+    store.work.bury(epoch)
+    assert store.remotes.lessons("provider") == [replace(lesson, refusals=0)]
+    assert store.remotes.lessons("other") == []
+    with pytest.raises(Fenced):
+        store.remotes.learn(epoch, lesson)

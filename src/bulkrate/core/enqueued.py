@@ -19,6 +19,9 @@ _WAIT_S_MAX = 3_600.0
 _REFUSALS_MAX = 16
 # With nothing of ours enqueued the quota may be full of somebody else's: so often it is only waited for.
 _BELIEVED = 3
+# What was learnt is believed for so long; then it is tried whether more fits. Quotas rise with what an
+# account has paid, and one refusal a day costs nothing but a little time.
+_LESSON_S = 86_400.0
 # What was learnt without being told grows by this share whenever a group gets in.
 _GROWS = 1.25
 
@@ -28,11 +31,14 @@ class Quota:
     """What is known of one model's quota. Times are Unix seconds.
 
     `limit` None: no limit is known. `told` when the settings or the provider said it; otherwise it was
-    guessed from a refusal.
+    guessed from a refusal. `lines_max` is how many lines a batch may have, once one with more was refused for
+    its size. `learnt_at` is when a refusal taught the last of this, None where none did.
     """
 
     limit: int | None = None
     told: bool = False
+    lines_max: int | None = None
+    learnt_at: float | None = None
     refusals: int = 0
     not_before: float = 0.0
 
@@ -55,14 +61,32 @@ class Quota:
             wait_s = min(retry_after_s, _WAIT_S_MAX)
         waits = replace(self, refusals=self.refusals + 1, not_before=now + wait_s * (1 + jitter / 4))
         if limit:  # none at all is no limit, but a way to say no
-            return replace(waits, limit=limit, told=True)
+            return replace(waits, limit=limit, told=True, learnt_at=now)
         if self.told:
             return waits
         if not enqueued and self.refusals < _BELIEVED:
             return waits
         # What was there when more was refused. With nothing there, even the group alone was too much.
         guess = enqueued or max(1, asked // 2)
-        return replace(waits, limit=guess if self.limit is None else min(self.limit, guess))
+        least = guess if self.limit is None else min(self.limit, guess)
+        return replace(waits, limit=least, learnt_at=now)
+
+    def too_large(self, *, lines: int, now: float) -> Quota:
+        """After a batch of so many lines was refused for its size: the next have half."""
+        return replace(self, lines_max=max(1, lines // 2), learnt_at=now)
+
+    def recalled(self, given: Quota, *, now: float) -> Quota:
+        """What still holds of it; `given` is what the settings and the provider's table say.
+
+        A limit of the settings is never exceeded, whatever was learnt. What was learnt too long ago is
+        forgotten, and no wait is longer than any that is begun now, should the clock have been wrong.
+        """
+        not_before = min(self.not_before, now + _WAIT_S_MAX * 1.25)
+        if self.learnt_at is None or abs(now - self.learnt_at) > _LESSON_S:
+            return replace(given, refusals=self.refusals, not_before=not_before)
+        if given.told and given.limit is not None and (self.limit is None or self.limit > given.limit):
+            return replace(self, limit=given.limit, told=True, not_before=not_before)
+        return replace(self, not_before=not_before)
 
     def accepted(self, *, enqueued: int) -> Quota:
         """After a group got in, with so many tokens enqueued now."""

@@ -162,7 +162,7 @@ class Range:
 
     `fresh`: none of its lines can have an outcome; otherwise some may, and only the ledgers know. `suspect`:
     one of those without an outcome may have killed its upstream. `generation`: how many remote batches its
-    lines have been part of.
+    lines have been part of, without the `rejections`, which failed at validation for other lines' faults.
     """
 
     batch_id: str
@@ -172,6 +172,7 @@ class Range:
     fresh: bool
     suspect: bool = False
     generation: int = 0
+    rejections: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -240,6 +241,7 @@ class RemoteRecord(Record):
     model: str
     sent_as: str
     generation: int
+    rejections: int = 0
     content: str
     fingerprint: str
     lines: int
@@ -289,6 +291,20 @@ class Purchase(Record):
     output_tokens: int
     reasoning_tokens: int
     total_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LessonRecord(Record):
+    """What refusals taught of an upstream's quota for a model; see `core.enqueued.Quota`."""
+
+    upstream: str
+    model: str
+    tokens_max: int | None
+    told: bool
+    lines_max: int | None
+    learnt_at: float | None
+    refusals: int
+    not_before: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

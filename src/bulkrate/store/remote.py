@@ -15,12 +15,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from bulkrate.errors import Fenced
 from bulkrate.store.database import Database
-from bulkrate.store.records import Moving, Purchase, Range, RemoteRecord, RemoteSum
-from bulkrate.store.schema import purchases, ranges, remotes, upstream_holders
+from bulkrate.store.records import LessonRecord, Moving, Purchase, Range, RemoteRecord, RemoteSum
+from bulkrate.store.schema import lessons, purchases, ranges, remotes, upstream_holders
 from bulkrate.store.work import must_live, tell
 
 
@@ -65,20 +65,22 @@ class RemoteStore:
             connection.execute(update(remotes).where(remotes.c.seq == remote.seq).values(**facts))
         return replace(remote, **facts)
 
-    def collected(self, epoch: int, remote: RemoteRecord, *, now: float, generation: int) -> RemoteRecord:
-        """All that can be read of it counts: what is left of its ranges is free, and of this generation.
-
-        Raises `Fenced`.
+    def collected(
+        self, epoch: int, remote: RemoteRecord, *, now: float, generation: int, rejections: int
+    ) -> RemoteRecord:
+        """All that can be read of it counts: what is left of its ranges is free, with this past. Raises
+        `Fenced`.
         """
         with self._db.write() as connection:
             _must_drive(connection, epoch, remote.upstream)
-            _close(connection, remote, now=now, generation=generation)
+            _close(connection, remote, now=now, generation=generation, rejections=rejections)
         return replace(remote, collected_at=now, waiting=None)
 
     def abandon(self, remote: RemoteRecord, *, now: float, why: str) -> None:
         """Give up a remote batch whose upstream nobody drives any more, as it is no longer configured."""
         with self._db.write() as connection:
-            _close(connection, remote, now=now, generation=remote.generation)
+            same = {"generation": remote.generation, "rejections": remote.rejections}
+            _close(connection, remote, now=now, **same)
             given_up = {"removed_at": now, "waiting": why}
             connection.execute(update(remotes).where(remotes.c.seq == remote.seq).values(**given_up))
 
@@ -125,6 +127,7 @@ class RemoteStore:
                     lines=row["lines"],
                     fresh=False,
                     generation=row["generation"],
+                    rejections=row["rejections"],
                 )
                 for row in connection.execute(query).mappings()
             ]
@@ -150,6 +153,22 @@ class RemoteStore:
         )
         with self._db.read() as connection:
             return set(connection.execute(query).scalars())
+
+    # --- what refusals taught ---
+
+    def learn(self, epoch: int, lesson: LessonRecord) -> None:
+        """Write down what is known of a quota now, in place of what was known before. Raises `Fenced`."""
+        this = and_(lessons.c.upstream == lesson.upstream, lessons.c.model == lesson.model)
+        with self._db.write() as connection:
+            _must_drive(connection, epoch, lesson.upstream)
+            connection.execute(delete(lessons).where(this))
+            connection.execute(insert(lessons).values(**lesson.values()))
+
+    def lessons(self, upstream: str) -> list[LessonRecord]:
+        """What is known of the quotas of an upstream."""
+        query = select(lessons).where(lessons.c.upstream == upstream)
+        with self._db.read() as connection:
+            return [LessonRecord.of(row) for row in connection.execute(query).mappings()]
 
     # --- for whoever asks about a batch ---
 
@@ -221,8 +240,11 @@ def _take(connection: Connection, whole: Any, lines: int, *, holder: int) -> Non
         connection.execute(insert(ranges).values(**rest))
 
 
-def _close(connection: Connection, remote: RemoteRecord, *, now: float, generation: int) -> None:
+def _close(
+    connection: Connection, remote: RemoteRecord, *, now: float, generation: int, rejections: int
+) -> None:
     theirs = ranges.c.epoch == remote.holder
-    connection.execute(update(ranges).where(theirs).values(epoch=None, generation=generation))
+    left = {"epoch": None, "generation": generation, "rejections": rejections}
+    connection.execute(update(ranges).where(theirs).values(**left))
     closed = {"collected_at": now, "waiting": None}
     connection.execute(update(remotes).where(remotes.c.seq == remote.seq).values(**closed))

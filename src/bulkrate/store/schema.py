@@ -28,7 +28,7 @@ from bulkrate.core.lifecycle import Status
 metadata = MetaData()
 
 #: Raised by one whenever a table changes shape; a store of another version is refused, not guessed at.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _STATUSES = ", ".join(f"'{status}'" for status in Status)
 
@@ -177,6 +177,8 @@ ranges = Table(
     Column("epoch", BigInteger),
     # How many remote batches its lines have been part of. Online attempts are counted elsewhere.
     Column("generation", Integer, nullable=False, default=0),
+    # How many remote batches with its lines failed at validation, for other lines' faults.
+    Column("rejections", Integer, nullable=False, default=0),
     # Its lines were under way at an upstream that died and did not come back: one of them may have killed it.
     Column("suspect", Boolean, nullable=False, default=False),
     Index("ranges_of_epoch", "epoch"),
@@ -199,6 +201,7 @@ remotes = Table(
     Column("model", Text, nullable=False),
     Column("sent_as", Text, nullable=False),
     Column("generation", Integer, nullable=False),
+    Column("rejections", Integer, nullable=False, default=0),
     # The content, where it lies until it is collected, and what it amounts to.
     Column("content", String, nullable=False),
     Column("fingerprint", String, nullable=False),
@@ -241,6 +244,21 @@ purchases = Table(
     Column("output_tokens", BigInteger, nullable=False),
     Column("reasoning_tokens", BigInteger, nullable=False),
     Column("total_tokens", BigInteger, nullable=False),
+)
+
+# What refusals taught of a provider's quotas, by the provider's name for the model: the tokens that may be
+# enqueued and whether it said so itself, the lines of a batch, and when nothing more is to be tried before.
+lessons = Table(
+    "lessons",
+    metadata,
+    Column("upstream", String, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("tokens_max", BigInteger),
+    Column("told", Boolean, nullable=False),
+    Column("lines_max", BigInteger),
+    Column("learnt_at", Float),
+    Column("refusals", Integer, nullable=False),
+    Column("not_before", Float, nullable=False),
 )
 
 # How a batch moves at one worker. Nobody's row outlives the worker.

@@ -342,6 +342,7 @@ def _adopt(connection: Connection, epoch: int, want: Want, orphans: Sequence[Row
                 fresh=False,
                 suspect=suspect,
                 generation=orphan["generation"],
+                rejections=orphan["rejections"],
             )
         )
     return adopted
@@ -353,7 +354,7 @@ def _cut(connection: Connection, whole: RowMapping, lines: int, *, epoch: int | 
     connection.execute(update(ranges).where(first).values(epoch=epoch, lines=lines, suspect=suspect))
     if lines < whole["lines"]:
         rest = {"start": whole["start"] + lines, "lines": whole["lines"] - lines, "epoch": None}
-        same = {name: whole[name] for name in ("batch_id", "shard", "generation")}
+        same = {name: whole[name] for name in ("batch_id", "shard", "generation", "rejections")}
         connection.execute(insert(ranges).values(**same, **rest))
 
 

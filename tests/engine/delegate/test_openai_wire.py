@@ -111,12 +111,30 @@ async def test_lines_that_validation_refuses_are_errors_and_the_rest_goes_out_on
     assert openai.created == [6, 4]
 
 
-async def test_a_validation_that_always_fails_ends(data, openai):
+async def test_a_validation_that_fails_twice_is_told_and_a_retry_sends_what_was_not_to_blame(data, openai):
     ids = fresh_ids(6)
-    openai.go_wrong(invalid_lines=[1])
-    batch, output, errors, _ = await run(data, openai, ids)
-    assert (batch.status, output, len(errors)) == ("completed", {}, 6)
-    assert openai.created == [6, 5, 4]
+    openai.go_wrong(invalid_lines=[1], jobs=2)
+    async with housed(data, {"provider": delegated(openai)}) as house:
+        batch_id = await house.begin(ids)
+        batch = await house.until_ended(batch_id)
+        output, errors = await house.results(batch_id)
+        assert (batch.status, output, len(errors)) == ("completed", {}, 6)
+        assert openai.created == [6, 5]
+        assert [errors[ident]["response"]["status_code"] for ident in ids[:2]] == [400, 400]
+        innocent = [errors[ident]["error"] for ident in ids[2:]]
+        assert {error["code"] for error in innocent} == {"validation_failed"}
+        assert "retry to send it again" in innocent[0]["message"]
+        again = await house.engine.batches.retry("default", batch_id)
+        assert (await house.until_ended(again.id)).request_counts.completed == 6
+    assert openai.bought(ids) == once(ids)
+
+
+async def test_a_failed_validation_does_not_use_up_an_attempt(data, openai):
+    ids = fresh_ids(4)
+    openai.go_wrong(invalid_lines=[1], jobs=1)
+    _, output, errors, remotes = await run(data, openai, ids, remote_attempts=1)
+    assert (set(output), set(errors)) == (set(ids[1:]), {ids[0]})
+    assert [(one.generation, one.rejections) for one in remotes] == [(1, 0), (1, 1)]
 
 
 async def test_a_batch_that_is_refused_as_a_whole_is_an_error_for_each_line(data, openai):
@@ -239,6 +257,49 @@ async def test_a_quota_that_the_provider_tells_is_learnt(data, openai):
                 await asyncio.sleep(0.02)
     assert openai.bought(ids) == once(ids)
     assert len(openai.created) > 1
+
+
+async def completed(house, batch_id: str) -> None:
+    """Wait for a batch whose quota is full now and then."""
+    async with asyncio.timeout(60):
+        while (batch := await house.batch(batch_id)).status != "completed":
+            if batch.progress.paused is not None:
+                house.clock.ahead_s += 20
+            await asyncio.sleep(0.02)
+
+
+async def test_what_was_learnt_of_a_quota_outlives_the_worker_and_is_doubted_after_a_day(data, openai):
+    def refused() -> int:
+        return openai.double.books.calls["create"] - len(openai.created)
+
+    openai.go_wrong(enqueued_tokens_max=20)
+    clock, upstreams = Clock(), {"provider": delegated(openai)}
+    async with housed(data, upstreams, clock=clock) as house:
+        await completed(house, await house.begin(fresh_ids(10)))
+        [lesson] = house.context.store.remotes.lessons("provider")
+    assert (lesson.model, lesson.tokens_max, lesson.told) == (MODEL, 20, True)
+    known = refused()
+    assert known > 0
+    async with housed(data, upstreams, clock=clock) as house:
+        await completed(house, await house.begin(fresh_ids(10)))
+        assert refused() == known
+        clock.ahead_s += 86_401
+        await completed(house, await house.begin(fresh_ids(10)))
+    assert refused() > known
+
+
+async def test_a_wait_for_a_full_quota_outlives_the_worker(data, openai):
+    openai.go_wrong(quota_full=-1)
+    upstreams = {"provider": delegated(openai)}
+    async with housed(data, upstreams) as house:
+        first = await house.begin(fresh_ids(2))
+        await house.until(first, lambda batch: batch.progress.paused is not None)
+    asked = openai.double.books.calls["create"]
+    async with housed(data, upstreams) as house:
+        second = await house.begin(fresh_ids(2))
+        waiting = await house.until(second, lambda batch: batch.progress.paused is not None)
+        assert "asked again in" in waiting.progress.paused
+    assert openai.double.books.calls["create"] == asked
 
 
 async def test_a_key_that_is_refused_is_said_and_costs_no_line(data, openai):

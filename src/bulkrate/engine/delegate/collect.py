@@ -45,6 +45,13 @@ _COMMIT_BYTES = 16 << 20
 # How often files are read again that seem to lack something.
 _REREADS_MAX = 3
 _NAMED_MAX = 10
+# A batch that fails at validation is created once more without the lines that were blamed. A provider names
+# all of them at once; one that finds others the second time may do so for ever.
+_REJECTIONS_MAX = 1
+_REJECTED = (
+    "{upstream} refused the batch of this line at validation for the faults of other lines, and refused it "
+    "again without these for the faults of others still; this line did not run, retry to send it again"
+)
 
 
 class Truncated(Exception):
@@ -56,10 +63,11 @@ class Verdict:
     """What happens to lines without a final result.
 
     `error`: that is their error, as (code, message, status or None); with `unseen` only of those without a
-    result of any kind. The others go out again, as lines of `generation`.
+    result of any kind. The others go out again, as lines of `generation` and with so many `rejections`.
     """
 
     generation: int
+    rejections: int
     error: tuple[str, str, int | None] | None = None
     unseen: bool = False
 
@@ -85,7 +93,7 @@ def _verdict(
     driven: Driven, remote: RemoteRecord, seen: Remote, collection: Collection, *, gone: RemoteRefused | None
 ) -> Verdict:
     """What the lines that are left have to expect."""
-    again = Verdict(generation=remote.generation)
+    again = Verdict(generation=remote.generation, rejections=remote.rejections)
     if gone is not None:
         message = f"the results of {seen.id} at {driven.name} are gone: {gone.refusal.message}"
         return replace(again, error=("remote_results_gone", message, None), unseen=not collection.last)
@@ -107,16 +115,20 @@ def _refused(driven: Driven, remote: RemoteRecord, refusal: Refusal, *, named: b
     if refusal.why in {Why.QUOTA, Why.KEY} or (refusal.why is Why.TOO_LARGE and remote.lines > 1):
         now = driven.context.clock()
         if refusal.why is Why.TOO_LARGE:
-            driven.quotas.too_large(remote)
+            driven.quotas.too_large(remote, now=now)
         elif refusal.why is Why.QUOTA:
             driven.quotas.refused(remote, refusal, remotes=driven.remotes.values(), now=now)
         else:
             driven.pause(refusal.message)
             driven.quotas.hold(remote, now=now)
-        return Verdict(generation=remote.generation - 1)
-    if refusal.why in {Why.MODEL, Why.INVALID, Why.CONFLICT, Why.TOO_LARGE} and not named:
-        error = (refusal.code or refusal.why.code, refusal.message, 400)
-        return Verdict(generation=remote.generation, error=error)
+        return Verdict(generation=remote.generation - 1, rejections=remote.rejections)
+    if named and remote.rejections < _REJECTIONS_MAX:
+        return Verdict(generation=remote.generation - 1, rejections=remote.rejections + 1)
+    again = Verdict(generation=remote.generation, rejections=remote.rejections)
+    if named:
+        return replace(again, error=("validation_failed", _REJECTED.format(upstream=driven.name), None))
+    if refusal.why in {Why.MODEL, Why.INVALID, Why.CONFLICT, Why.TOO_LARGE}:
+        return replace(again, error=(refusal.code or refusal.why.code, refusal.message, 400))
     return None
 
 
@@ -254,7 +266,8 @@ class Collection:
         reach("delegate.counted")
         collected = driven.context.store.remotes.collected
         now = driven.context.clock()
-        remote = await ask(collected, driven.epoch, remote, now=now, generation=verdict.generation)
+        past = {"generation": verdict.generation, "rejections": verdict.rejections}
+        remote = await ask(collected, driven.epoch, remote, now=now, **past)
         driven.remotes[remote.seq] = remote
         log_event(
             logging.INFO, "remote_collected", **driven.about(remote), results=self.found, left=len(left)

@@ -76,6 +76,12 @@ class Driven:
         self.remotes[remote.seq] = noted
         return noted
 
+    async def remember(self) -> None:
+        """Write down what refusals taught of the quotas. Raises `Fenced`, `StoreError`."""
+        for lesson in self.quotas.unkept():
+            await self.context.ask(self.context.store.remotes.learn, self.epoch, lesson)
+            self.quotas.kept(lesson)
+
     async def batch(self, remote: RemoteRecord) -> BatchRecord:
         """The batch that a remote batch is for."""
         batch = await self.context.ask(self.context.store.batches.by_id, remote.batch_id)
@@ -142,8 +148,8 @@ def facts_of(remote: Remote) -> dict[str, Any]:
     }
 
 
-def driven(context: Context, epoch: int, name: str, *, routes: Routes, writer: LogWriter) -> Driven:
-    """Begin to drive a delegated upstream."""
+async def driven(context: Context, epoch: int, name: str, *, routes: Routes, writer: LogWriter) -> Driven:
+    """Begin to drive a delegated upstream, with what was learnt of its quotas before. Raises `StoreError`."""
     upstream = context.settings.upstreams[name]
     vendor = vendor_of(upstream)
     return Driven(
@@ -154,7 +160,7 @@ def driven(context: Context, epoch: int, name: str, *, routes: Routes, writer: L
         vendor=vendor,
         http=RemoteHttp(upstream, vendor),
         terms=terms_of(upstream),
-        quotas=Quotas(upstream, vendor),
+        quotas=Quotas(name, upstream, vendor, await context.ask(context.store.remotes.lessons, name)),
         routes=routes,
         writer=writer,
         catalogue=Catalogue(tuple(upstream.models or ()), upstream.aliases),

@@ -39,7 +39,7 @@ async def follow(driven: Driven, remote: RemoteRecord, batch: BatchRecord) -> tu
         seen = await _cancel(driven, seen)
         cancel_asked_at = driven.context.clock()
     tries.looks = 0 if seen.state.value != remote.state else tries.looks + 1
-    driven.quotas.heard(remote, seen.state, remotes=driven.remotes.values())
+    driven.quotas.heard(remote, seen.state, remotes=driven.remotes.values(), now=driven.context.clock())
     remote = await driven.note(
         remote,
         **facts_of(seen),

@@ -97,7 +97,7 @@ async def _room(driven: Driven, offer: Offer) -> Room | None:
     if found.tokens == 0:
         driven.held_back[offer.shard.batch_id] = f"{driven.name}: {found.why}"
         return None
-    return driven.quotas.room(model, found)
+    return driven.quotas.room(model, found, now=now)
 
 
 async def _plan_one(driven: Driven, offer: Offer, room: Room) -> list[RemoteRecord]:
@@ -131,7 +131,7 @@ async def _plan_one(driven: Driven, offer: Offer, room: Room) -> list[RemoteReco
                 claimed = await _claim(driven, offer, room.lines - writer.lines)
                 extents = await context.ask(store.work.extents, offer.shard.batch_id)
                 done = await context.ask(finished.catch_up, extents)
-                same = [one for one in claimed if one.generation == (held or claimed)[0].generation]
+                same = [one for one in claimed if _past(one) == _past((held or claimed)[0])]
                 for one in same:
                     await context.ask(writer.add, one, plan, LineSet() if one.fresh else done)
                 held += claimed
@@ -154,6 +154,11 @@ async def _plan_one(driven: Driven, offer: Offer, room: Room) -> list[RemoteReco
         context.blobs.delete(lines_key(content))
         await context.ask(store.remotes.release_all, driven.epoch)
         raise
+
+
+def _past(one: Range) -> tuple[int, int]:
+    """Only lines with the same past go out together: they have the same left to hope for."""
+    return one.generation, one.rejections
 
 
 async def _claim(driven: Driven, offer: Offer, lines: int) -> list[Range]:
@@ -180,6 +185,7 @@ async def _intend(
         model=offer.shard.model,
         sent_as=driven.name_of(offer.shard.model),
         generation=written.ranges[0].generation + 1,
+        rejections=written.ranges[0].rejections,
         content=content,
         fingerprint=written.fingerprint,
         lines=written.lines,

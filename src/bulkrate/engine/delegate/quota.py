@@ -12,21 +12,26 @@ from bulkrate.core.delegation import Room
 from bulkrate.core.enqueued import Portion, Quota, portion
 from bulkrate.providers.batch.base import Refusal, RemoteState, Vendor
 from bulkrate.providers.batch.limits import Limits
-from bulkrate.store.records import RemoteRecord
+from bulkrate.store.records import LessonRecord, RemoteRecord
 
 HOUR_S = 3_600
 _ENDED = {state.value for state in RemoteState if state.ended}
 
 
 class Quotas:
-    """The limits of one upstream: the provider's table, the settings above it, and what refusals taught."""
+    """The limits of one upstream: the provider's table, the settings above it, and what refusals taught.
 
-    def __init__(self, upstream: Upstream, vendor: Vendor) -> None:
+    `lessons` is what they taught those who drove it before, as the store has it.
+    """
+
+    def __init__(
+        self, name: str, upstream: Upstream, vendor: Vendor, lessons: Iterable[LessonRecord] = ()
+    ) -> None:
+        self._name = name
         self._upstream = upstream
         self._vendor = vendor
-        self._quotas: dict[str, Quota] = {}
-        # By model, how many lines fitted into a batch once one with more was refused for its size.
-        self._lines_max: dict[str, int] = {}
+        self._kept = {lesson.model: lesson for lesson in lessons}
+        self._quotas = {model: _quota_of(lesson) for model, lesson in self._kept.items()}
 
     def limits(self, model: str) -> Limits:
         """The limits for a model, as the provider calls it."""
@@ -41,12 +46,25 @@ class Quotas:
             table, **{name: value for name, value in given.items() if value is not None}
         )
 
-    def room(self, model: str, portion: Portion) -> Room:
+    def unkept(self) -> list[LessonRecord]:
+        """What was learnt and is not `kept` yet."""
+        told = {model: self._lesson(model, quota) for model, quota in self._quotas.items()}
+        return [told[model] for model in told if told[model] != self._kept.get(model, self._nothing(model))]
+
+    def kept(self, lesson: LessonRecord) -> None:
+        """A lesson is in the store."""
+        self._kept[lesson.model] = lesson
+
+    def enqueued_tokens_max(self, model: str, *, now: float) -> int | None:
+        """How many tokens may be enqueued for a model, as far as that is known."""
+        return self._quota(model, now).limit
+
+    def room(self, model: str, portion: Portion, *, now: float) -> Room:
         """How much fits into one batch, within a portion of the quota."""
         limits = self.limits(model)
         most = [value for value in (limits.tokens_max, portion.tokens) if value is not None]
         return Room(
-            lines=min(limits.lines_max, self._lines_max.get(model, limits.lines_max)),
+            lines=min(limits.lines_max, self._quota(model, now).lines_max or limits.lines_max),
             bytes=limits.bytes_max,
             tokens=min(most) if most else None,
             alone=portion.alone,
@@ -65,12 +83,12 @@ class Quotas:
         for one in there:
             if one.sent_as == model:
                 enqueued[one.batch_id] = enqueued.get(one.batch_id, 0) + one.tokens
-        quota = self._quota(model)
+        quota = self._quota(model, now)
         return portion(quota, batch_id, enqueued=enqueued, waiting=waiting, model=model, now=now)
 
     def wait_s(self, model: str, *, now: float) -> float:
         """How long nothing shall be created for a model, after a refusal."""
-        return max(0.0, self._quota(model).not_before - now)
+        return max(0.0, self._quota(model, now).not_before - now)
 
     def refused(
         self, remote: RemoteRecord, refusal: Refusal, *, remotes: Iterable[RemoteRecord], now: float
@@ -83,7 +101,7 @@ class Quotas:
             for one in remotes
             if one.seq != remote.seq and one.sent_as == remote.sent_as and one.remote_id and is_under_way(one)
         ]
-        quota = self._quota(remote.sent_as).refused(
+        quota = self._quota(remote.sent_as, now).refused(
             enqueued=sum(one.tokens for one in others),
             asked=remote.tokens,
             limit=refusal.limit_tokens,
@@ -94,11 +112,13 @@ class Quotas:
         self._quotas[remote.sent_as] = quota
         return quota.limit is not None and remote.tokens > quota.limit and remote.lines > 1
 
-    def heard(self, remote: RemoteRecord, state: RemoteState, *, remotes: Iterable[RemoteRecord]) -> None:
+    def heard(
+        self, remote: RemoteRecord, state: RemoteState, *, remotes: Iterable[RemoteRecord], now: float
+    ) -> None:
         """The provider said where a remote batch is: behind validation its tokens fitted in, after its end
         they are free.
         """
-        quota = self._quota(remote.sent_as)
+        quota = self._quota(remote.sent_as, now)
         if state.ended:
             self._quotas[remote.sent_as] = quota.released()
         elif state is not RemoteState.VALIDATING and remote.state in {None, RemoteState.VALIDATING.value}:
@@ -107,22 +127,51 @@ class Quotas:
 
     def hold(self, remote: RemoteRecord, *, now: float) -> None:
         """Nothing gets in, for a reason that lies with the account: wait a while."""
-        quota = self._quota(remote.sent_as)
-        self._quotas[remote.sent_as] = quota.held(now=now)
+        self._quotas[remote.sent_as] = self._quota(remote.sent_as, now).held(now=now)
 
-    def too_large(self, remote: RemoteRecord) -> None:
+    def too_large(self, remote: RemoteRecord, *, now: float) -> None:
         """A remote batch had more lines or bytes than the provider takes: the next have half."""
-        self._lines_max[remote.sent_as] = max(1, remote.lines // 2)
+        quota = self._quota(remote.sent_as, now)
+        self._quotas[remote.sent_as] = quota.too_large(lines=remote.lines, now=now)
 
-    def _quota(self, model: str) -> Quota:
-        if model not in self._quotas:
-            given = self._upstream.enqueued_tokens
-            limit = given.get(model) if isinstance(given, dict) else given
-            told = limit is not None
-            self._quotas[model] = Quota(
-                limit=limit if told else self.limits(model).enqueued_tokens_max, told=told
-            )
+    def _quota(self, model: str, now: float) -> Quota:
+        given = self._given(model)
+        self._quotas[model] = self._quotas.get(model, given).recalled(given, now=now)
         return self._quotas[model]
+
+    def _given(self, model: str) -> Quota:
+        """What is known without having been refused anything."""
+        given = self._upstream.enqueued_tokens
+        limit = given.get(model) if isinstance(given, dict) else given
+        told = limit is not None
+        return Quota(limit=limit if told else self.limits(model).enqueued_tokens_max, told=told)
+
+    def _lesson(self, model: str, quota: Quota) -> LessonRecord:
+        learnt = quota.learnt_at is not None
+        return LessonRecord(
+            upstream=self._name,
+            model=model,
+            tokens_max=quota.limit if learnt else None,
+            told=quota.told and learnt,
+            lines_max=quota.lines_max,
+            learnt_at=quota.learnt_at,
+            refusals=quota.refusals,
+            not_before=quota.not_before,
+        )
+
+    def _nothing(self, model: str) -> LessonRecord:
+        return self._lesson(model, Quota())
+
+
+def _quota_of(lesson: LessonRecord) -> Quota:
+    return Quota(
+        limit=lesson.tokens_max,
+        told=lesson.told,
+        lines_max=lesson.lines_max,
+        learnt_at=lesson.learnt_at,
+        refusals=lesson.refusals,
+        not_before=lesson.not_before,
+    )
 
 
 def is_under_way(remote: RemoteRecord) -> bool:

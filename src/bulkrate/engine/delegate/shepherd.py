@@ -101,6 +101,8 @@ class Shepherd:
             except Truncated:
                 tries.rereads += 1
                 return await driven.note(driven.remotes[remote.seq], look_at=driven.next_look(tries.rereads))
+            finally:
+                await driven.remember()
         except Fenced:
             raise
         except (StoreError, BlobError) as error:
@@ -141,14 +143,13 @@ class Shepherd:
                 return await self._close(remote, generation=remote.generation - 1)
             refusal = why.refused.refusal
             error = (refusal.code or refusal.why.code, refusal.message, refusal.status)
-            return await give_up(driven, remote, batch, Verdict(generation=remote.generation, error=error))
+            return await give_up(driven, remote, batch, _ending(remote, error))
         except RemoteGone:
             message = (
                 f"the batch {remote.remote_id} was deleted at {driven.name} before its answers were read; "
                 "retry to send its lines again"
             )
-            verdict = Verdict(generation=remote.generation, error=("remote_batch_gone", message, None))
-            return await give_up(driven, remote, batch, verdict)
+            return await give_up(driven, remote, batch, _ending(remote, ("remote_batch_gone", message, None)))
 
     async def _refused(self, remote: RemoteRecord, refused: RemoteRefused) -> RemoteRecord:
         """Something did not work and may work later: wait, longer each time, and say why."""
@@ -179,7 +180,8 @@ class Shepherd:
         driven = self._driven
         collected = driven.context.store.remotes.collected
         now = driven.context.clock()
-        remote = await driven.context.ask(collected, driven.epoch, remote, now=now, generation=generation)
+        past = {"generation": generation, "rejections": remote.rejections}
+        remote = await driven.context.ask(collected, driven.epoch, remote, now=now, **past)
         driven.remotes[remote.seq] = remote
         driven.context.bells.clerk.ring()
         driven.context.bells.ring_senders()
@@ -189,3 +191,8 @@ class Shepherd:
         reason = f"it was not wanted any more, and did not end within {_PATIENCE_S:g} s"
         log_event(logging.ERROR, "remote_abandoned", **self._driven.about(remote), reason=reason)
         return await self._close(remote, generation=remote.generation)
+
+
+def _ending(remote: RemoteRecord, error: tuple[str, str, int | None]) -> Verdict:
+    """The error of every line that is left."""
+    return Verdict(generation=remote.generation, rejections=remote.rejections, error=error)

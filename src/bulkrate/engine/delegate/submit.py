@@ -97,8 +97,8 @@ async def _create(driven: Driven, remote: RemoteRecord, shard: Shard) -> RemoteR
     finally:
         content.close()
     reach("delegate.created")
-    driven.quotas.heard(remote, created.state, remotes=driven.remotes.values())
     now = driven.context.clock()
+    driven.quotas.heard(remote, created.state, remotes=driven.remotes.values(), now=now)
     remote = await driven.note(remote, **facts_of(created), created_at=now, look_at=driven.next_look(0))
     log_event(
         logging.INFO,
@@ -114,18 +114,17 @@ async def _was_refused(driven: Driven, remote: RemoteRecord, refused: RemoteRefu
     """Write down that nothing was created, where that is certain. Raises `NotSubmitted` for what cannot be
     created ever.
     """
-    refusal = refused.refusal
+    refusal, now = refused.refusal, driven.context.clock()
     if refusal.why.unsure:
         return
     remote = await driven.note(remote, create_asked_at=None)
     if refusal.why is Why.GONE:  # the file, not the batch: it is to be sent up again
         await driven.note(remote, file_id=None, upload_asked_at=None)
     elif refusal.why is Why.QUOTA:
-        now = driven.context.clock()
         if driven.quotas.refused(remote, refusal, remotes=driven.remotes.values(), now=now):
             raise NotSubmitted from refused
     elif refusal.why is Why.TOO_LARGE and remote.lines > 1:
-        driven.quotas.too_large(remote)
+        driven.quotas.too_large(remote, now=now)
         raise NotSubmitted from refused
     elif refusal.why in {Why.MODEL, Why.INVALID, Why.CONFLICT, Why.TOO_LARGE}:
         told = replace(refusal, status=refusal.status or 400)

@@ -101,7 +101,7 @@ class Delegate:
         store = self._context.store
         for name in await self._context.ask(store.upstreams.take, self._epoch, free, most=len(free)):
             log_event(logging.INFO, "upstream_taken", upstream=name)
-            one = driven(self._context, self._epoch, name, routes=self._routes, writer=self._writer)
+            one = await driven(self._context, self._epoch, name, routes=self._routes, writer=self._writer)
             shepherd = Shepherd(one, tasks, on_trouble=self._on_trouble)
             for remote in await self._context.ask(store.remotes.open, name):
                 shepherd.take_on(remote)

@@ -31,6 +31,7 @@ _PASSING_CODES = {
     "connection_lost",
     "invalid_answer",
     "missing",
+    "validation_failed",
     "rate_limit_exceeded",
     "server_error",
 }

@@ -193,8 +193,8 @@ def read_discount(given: object, where: str) -> Decimal:
 # --- whose price ------------------------------------------------------------------------------------------
 
 #: What a batch costs at providers that sell every model in batches at one discount, as a share of the
-#: standard price, and where they say so. Others do so for some models (Together, xAI, Vertex, Bedrock): what
-#: is not published there stays unknown.
+#: standard price, and where they say so. Others do so for some models (Together, xAI, Vertex, Bedrock), or by
+#: model and window (Doubleword): what is not published there stays unknown.
 BATCH_SHARE = {
     "openai": (Decimal("0.5"), "developers.openai.com/api/docs/guides/batch"),
     "azure": (Decimal("0.5"), "learn.microsoft.com/azure/ai-foundry/openai/how-to/batch"),
@@ -203,6 +203,11 @@ BATCH_SHARE = {
     "mistral": (Decimal("0.5"), "docs.mistral.ai/capabilities/batch"),
     "groq": (Decimal("0.5"), "console.groq.com/docs/batch"),
     "fireworks_ai": (Decimal("0.5"), "docs.fireworks.ai/guides/batch-inference"),
+    "deepinfra": (Decimal("0.8"), "deepinfra.com/blog/batch-api"),
+    "dashscope": (
+        Decimal("0.5"),
+        "alibabacloud.com/help/en/model-studio/batch-interfaces-compatible-with-openai",
+    ),
 }
 
 # Hosts, or the ends of their names, and litellm's names of the providers behind them.

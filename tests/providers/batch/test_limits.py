@@ -19,7 +19,6 @@ def test_every_row_has_a_source_and_holds_for_any_model(provider: str) -> None:
     assert limits.source
     assert limits.lines_max > 0
     assert limits.bytes_max > 0
-    assert 0 < limits.price_share <= 1
     assert limits.windows
     assert msgspec.structs.replace(limits, lines_max=5).lines_max == 5
 

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from bulkrate.core.prices import BATCH_SHARE
 from bulkrate.providers.batch.languages.chat import HARMLESS
 from bulkrate.providers.batch.limits import LIMITS, READ_ON, Limits
 from bulkrate.providers.batch.openai import DIALECTS, OpenAIBatch
 from bulkrate.providers.batch.vendors import KINDS, vendor_for
 
 PAGE = (Path(__file__).parents[3] / "docs/providers.md").read_text(encoding="utf-8")
+# The price list has its own names.
+PRICED_AS = {"alibaba": "dashscope"}
 VENDORS = {
     **{name: OpenAIBatch(name) for name in DIALECTS},
     **{vendor.name: vendor for kind in KINDS if (vendor := vendor_for(kind)).name != "openai"},
@@ -25,8 +28,13 @@ def row(provider: str, limits: Limits) -> str:
     kept = "not told" if not days else f"{days} day{'s' if days > 1 else ''}"
     return (
         f"| `{provider}` | {limits.lines_max:,} | {limits.bytes_max // 1_000_000} | {models} | {windows} "
-        f"| {limits.price_share:.0%} | {kept} |"
-    ).replace("%", " %")
+        f"| {price(provider)} | {kept} |"
+    )
+
+
+def price(provider: str) -> str:
+    share, _ = BATCH_SHARE.get(PRICED_AS.get(provider, provider), (None, ""))
+    return "see there" if share is None else f"{share:.0%}".replace("%", " %")
 
 
 @pytest.mark.parametrize("provider", LIMITS)

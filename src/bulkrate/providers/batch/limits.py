@@ -1,6 +1,7 @@
 """What fits into one batch of each provider: one dated table, read on `READ_ON`.
 
 None stands for a limit that is unknown or that does not exist; it is learnt from a refusal, or never met.
+What a batch costs is in `core.prices`.
 Every number can be replaced by a setting of the upstream; nothing here is asked for over the network.
 """
 
@@ -39,8 +40,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     windows: tuple[str, ...] = ("24h",)
     #: How long results can be fetched after the end.
     retention_s: int | None = None
-    #: The share of the standard price that a batched token costs.
-    price_share: float = 0.5
     #: Whether a running batch can be cancelled, batches can be listed, and a batch can carry our metadata.
     cancels: bool = True
     lists: bool = True
@@ -116,8 +115,7 @@ LIMITS: dict[str, dict[str, Limits]] = {
         "": Limits(
             lines_max=50_000,
             bytes_max=200 * _MB,
-            price_share=0.8,
-            source="deepinfra.com/blog/batch-api: 20 % off; sizes are not documented, OpenAI's are assumed",
+            source="deepinfra.com/blog/batch-api; sizes are not documented, OpenAI's are assumed",
         )
     },
     "alibaba": {
@@ -135,7 +133,7 @@ LIMITS: dict[str, dict[str, Limits]] = {
             bytes_max=200 * _MB,
             one_model=False,
             windows=("1h", "24h"),
-            source="docs.doubleword.ai; sizes are OpenAI's, prices differ by model and window",
+            source="docs.doubleword.ai; sizes are OpenAI's",
         )
     },
     "bulkrate": {
@@ -143,8 +141,7 @@ LIMITS: dict[str, dict[str, Limits]] = {
             lines_max=50_000,
             bytes_max=209_715_200,
             one_model=False,
-            price_share=1.0,
-            source="docs/api.md of the server; what runs on your own machines has no batch price",
+            source="docs/api.md of the server",
         )
     },
     "anthropic": {"": _ANTHROPIC},

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkrate.config import Limits, Retry, Settings, Timing, Upstream, load
+from bulkrate.config import Limits, Retry, Settings, Timing, Upstream, load, vendor_of
 from bulkrate.errors import ConfigError
 
 URL = "http://localhost:8000/v1"
@@ -328,9 +328,23 @@ def test_an_upstream_of_a_kind_is_delegated_and_needs_no_address_that_is_known(r
     assert settings.upstreams["o"].on_late == "expire"
 
 
+def test_settings_of_a_provider_reach_what_is_sent_there(read):
+    settings = read(
+        '[upstreams.a]\nkind = "anthropic-batch"\nmodels = ["c"]\nmax_tokens = 77\n'
+        'api_version = "2026-01-01"\n'
+        '[upstreams.g]\nkind = "gemini-batch"\nmodels = ["g"]\napi_version = "v9"'
+    )
+    anthropic = vendor_of(settings.upstreams["a"])
+    body = b'{"model": "c", "messages": [{"role": "user", "content": "x"}]}'
+    assert b'"max_tokens":77' in anthropic.to_vendor("1", "/v1/chat/completions", body)
+    assert ("anthropic-version", "2026-01-01") in anthropic.look("msgbatch_1").call.headers
+    assert vendor_of(settings.upstreams["g"]).look("batches/1").call.path.startswith("/v9/")
+
+
 @pytest.mark.parametrize(
     ("written", "told"),
     [
+        ('kind = "gemini-batch"\nmodels = ["m"]\nmax_tokens = 5', "upstreams.o: max_tokens means nothing to"),
         ('kind = "openai-batch"', "models is missing"),
         ('kind = "openai-batch"\nprovider = "azure"\nmodels = ["m"]', "give the whole address"),
         ('kind = "openai-batch"\nprovider = "nobody"\nmodels = ["m"]', "upstreams.o: no provider 'nobody'"),

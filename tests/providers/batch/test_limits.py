@@ -92,6 +92,19 @@ def test_unknown_kinds_and_providers_are_refused() -> None:
         vendor_for("openai-batch", provider="nonsense")
 
 
+@pytest.mark.parametrize(
+    ("kind", "setting", "name"),
+    [
+        ("gemini-batch", {"max_tokens": 9}, "max_tokens"),
+        ("openai-batch", {"version": "2024-10-21"}, "api_version"),
+        ("mistral-batch", {"provider": "groq"}, "provider"),
+    ],
+)
+def test_a_setting_that_a_kind_has_no_use_for_is_refused(kind, setting, name) -> None:
+    with pytest.raises(ConfigError, match=f"{name} means nothing to {kind}"):
+        vendor_for(kind, **setting)
+
+
 def test_ids_of_lines_are_read_back() -> None:
     name = "b" * 48
     assert SHARD_ID.fullmatch(name)

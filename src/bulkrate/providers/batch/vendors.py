@@ -15,6 +15,13 @@ from bulkrate.providers.batch.openai import DIALECTS, OpenAIBatch
 #: The kinds of delegated upstreams.
 KINDS = ("openai-batch", "anthropic-batch", "gemini-batch", "mistral-batch")
 
+# Which kinds have a use for a setting.
+_TAKEN_BY = {
+    "provider": ("openai-batch",),
+    "max_tokens": ("anthropic-batch",),
+    "api_version": ("anthropic-batch", "gemini-batch"),
+}
+
 # Whose API a host is, so that nobody needs to say it.
 _HOSTS = {
     "api.openai.com": "openai",
@@ -40,8 +47,12 @@ def vendor_for(
 
     `provider` is for `openai-batch`: one of its dialects; without it the URL's host tells, and a host that
     nobody knows is taken to speak as OpenAI does. `max_tokens` is for Anthropic: the limit for lines that say
-    none. `version` is that of Anthropic's or Gemini's API. Raises `ConfigError`.
+    none. `version` is that of Anthropic's or Gemini's API. Raises `ConfigError`, also for a setting that the
+    kind has no use for.
     """
+    for name, value in (("provider", provider), ("max_tokens", max_tokens), ("api_version", version)):
+        if value is not None and kind in KINDS and kind not in _TAKEN_BY[name]:
+            raise ConfigError(f"{name} means nothing to {kind}; it is for {' and '.join(_TAKEN_BY[name])}")
     if kind == "openai-batch":
         name = provider or provider_at(url)
         if name not in DIALECTS:

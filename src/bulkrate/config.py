@@ -24,6 +24,7 @@ from bulkrate.errors import ConfigError
 from bulkrate.providers.batch.base import Vendor
 from bulkrate.providers.batch.vendors import vendor_for
 from bulkrate.telemetry import LogFormat
+from bulkrate.wording import either
 
 CONFIG_FILE = "bulkrate.toml"
 ENV_PREFIX = "BULKRATE_"
@@ -252,7 +253,9 @@ def _from_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no configuration file {path}; name another with --config") from None
+        raise ConfigError(
+            f"there is no configuration file {path}; name another with {either('--config', 'config=')}"
+        ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
         raise ConfigError(f"{path} cannot be read as TOML: {cause}") from cause
 
@@ -280,7 +283,7 @@ def _expand_upstreams(upstream: Any = (), upstream_key: Any = None) -> dict[str,
     if upstream_key is not None and not upstream:
         raise ConfigError(
             "upstream_key is for the upstreams of the short form, of which there are none; "
-            "give --upstream URL, or a key in [upstreams.NAME]"
+            f"give {either('--upstream URL', 'upstream=URL')}, or a key in [upstreams.NAME]"
         )
     urls = upstream if isinstance(upstream, list) else [upstream]
     key = {} if upstream_key is None else {"key": upstream_key}

@@ -33,14 +33,24 @@
         └── NoSpace               the disk is full
 
 Foreign exceptions are translated where they enter and keep their cause. No message carries a prompt or an
-answer.
+answer. What the command line calls otherwise than Python does stands in it as both (`wording.py`).
 """
 
 from __future__ import annotations
 
+from bulkrate.wording import called
+
 
 class BulkrateError(Exception):
-    """The root of the tree."""
+    """The root of the tree. As text it speaks to whoever called a function."""
+
+    @property
+    def wording(self) -> str:
+        """The message in the words of both readers: to be kept, or to be shown to another."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return called(self.wording)
 
 
 class RequestRefused(BulkrateError):

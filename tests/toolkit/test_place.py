@@ -7,6 +7,7 @@ import pytest
 from bulkrate.errors import ConfigError, ServerUnreachable
 from bulkrate.toolkit import place
 from bulkrate.toolkit.place import PlaceAsk, asked_place, open_place, settle
+from bulkrate.wording import typed
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +44,11 @@ def test_a_sandbox_has_options_as_a_query_has():
 def test_with_nothing_there_it_lists_the_choices():
     with pytest.raises(ConfigError) as told:
         settle(PlaceAsk(), {})
-    for choice in ("--upstream URL", "--server URL", "OPENAI_API_KEY", "bulkrate.toml", "--upstream sandbox"):
+    named = ("OPENAI_API_KEY", "bulkrate.toml")
+    for choice in ("upstream=URL", "server=URL", 'upstream="sandbox"', *named):
         assert choice in str(told.value)
+    for choice in ("--upstream URL", "--server URL", "--upstream sandbox", *named):
+        assert choice in typed(told.value.wording)
 
 
 def test_what_was_asked_for_counts_before_the_environment():

@@ -9,6 +9,7 @@ import typer
 from bulkrate import __version__
 from bulkrate.cli.commands import Commands
 from bulkrate.errors import BulkrateError
+from bulkrate.wording import typed
 
 app = typer.Typer(
     cls=Commands,
@@ -43,5 +44,5 @@ def main() -> None:
     except BulkrateError as error:
         from bulkrate.cli.exits import code_of
 
-        typer.echo(f"bulkrate: {error}", err=True)
+        typer.echo(f"bulkrate: {typed(error.wording)}", err=True)
         sys.exit(code_of(error))

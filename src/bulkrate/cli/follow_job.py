@@ -20,6 +20,7 @@ from bulkrate.cli import exits
 from bulkrate.cli.job_options import JobOptions
 from bulkrate.cli.job_spec import spec_of
 from bulkrate.errors import ConfigError, JobError, OverBudget
+from bulkrate.wording import typed
 
 if TYPE_CHECKING:
     from bulkrate.toolkit.asking import Asking
@@ -263,11 +264,11 @@ def tell(record: JobRecord, *, seconds: float | None, as_json: bool) -> None:
 
     if as_json or not sys.stdout.isatty():
         if record.spec.sink.what != "-":
-            told = summary(record) | {"exit_code": exit_code(record)}
+            told = summary(record, typed) | {"exit_code": exit_code(record)}
             typer.echo(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
         if as_json:
             return
-    typer.echo("\n".join(summary_lines(record, seconds)), err=True)
+    typer.echo("\n".join(summary_lines(record, typed, seconds)), err=True)
 
 
 def duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from bulkrate.cli import exits
 from bulkrate.errors import JobError, TimedOut
+from bulkrate.wording import typed
 
 if TYPE_CHECKING:
     from bulkrate.toolkit.jobs.desk import Desk
@@ -244,7 +245,7 @@ def _table(records: list[JobRecord], as_json: bool) -> None:
 
     from bulkrate.toolkit.jobs.summary import summary
 
-    told = [summary(record) for record in records]
+    told = [summary(record, typed) for record in records]
     if as_json or not sys.stdout.isatty():
         typer.echo(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
         return

@@ -4,6 +4,8 @@ line.
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -226,15 +228,7 @@ def batch(requests: Iterable[Mapping[str, Any]], *, endpoint: str = _CHAT, **opt
 
 
 def _begin(asking: Asking, rows: Any, options: Mapping[str, Any]) -> Job:
-    try:
-        plain = {
-            name: os.fspath(value) if isinstance(value, os.PathLike) else value
-            for name, value in options.items()
-        }
-        chosen = msgspec.convert(plain, Options, strict=False)
-    except msgspec.ValidationError as error:
-        known = ", ".join(field.name for field in msgspec.structs.fields(Options))
-        raise RecipeError(f"an option does not fit: {error}; known are {known}") from error
+    chosen = _chosen(asking.recipe, options)
     desk = Desk.at(chosen.data, os.environ, file=Path(chosen.config) if chosen.config else None)
     what = os.fspath(rows) if isinstance(rows, str | os.PathLike) else None
     spec = _spec(asking, what, chosen)
@@ -246,6 +240,29 @@ def _begin(asking: Asking, rows: Any, options: Mapping[str, Any]) -> Job:
     if record is not None and record.state.ended and not record.written:
         desk.write_again(folder)  # the same answers, to another place
     return Job(desk, folder, source=source, progress=chosen.progress).resume()
+
+
+def _chosen(recipe: str, options: Mapping[str, Any]) -> Options:
+    known = [field.name for field in msgspec.structs.fields(Options)]
+    for name in options:
+        if name not in known:
+            raise RecipeError(_unknown(recipe, name, known))
+    plain = {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in options.items()
+    }
+    try:
+        return msgspec.convert(plain, Options, strict=False)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"an argument does not fit: {error}") from error
+
+
+def _unknown(recipe: str, name: str, shared: list[str]) -> str:
+    function = "submit" if recipe == "requests" else recipe
+    takes = inspect.signature(globals()[function]).parameters.values()
+    own = [parameter.name for parameter in takes if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+    near = difflib.get_close_matches(name, own + shared, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(own + shared)}"
+    return f"there is no argument {name!r}; {hint}"
 
 
 def _spec(asking: Asking, what: str | None, chosen: Options) -> JobSpec:

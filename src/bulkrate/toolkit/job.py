@@ -28,6 +28,7 @@ from bulkrate.toolkit.jobs.summary import summary, summary_lines
 from bulkrate.toolkit.plain import numbers
 from bulkrate.toolkit.snapshot import RowLog, decoded
 from bulkrate.toolkit.table import Row, Vector
+from bulkrate.wording import called
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
@@ -271,7 +272,7 @@ class Job:
     @property
     def summary(self) -> dict[str, Any]:
         """The facts: rows, answered, failed, skipped, usage, cost, estimate."""
-        return summary(self._folder.load())
+        return summary(self._folder.load(), called)
 
     @property
     def cost(self) -> Decimal | None:
@@ -299,7 +300,7 @@ class Job:
         return to_pandas(*self._joined())
 
     def __repr__(self) -> str:
-        return "\n".join(summary_lines(self._folder.load(), None))
+        return "\n".join(summary_lines(self._folder.load(), called, None))
 
     def _repr_html_(self) -> str:
         facts = {name: value for name, value in self.summary.items() if value not in (None, {}, [], 0)}

@@ -20,6 +20,7 @@ from bulkrate.providers.batch.limits import limits_for
 from bulkrate.toolkit.batch_api import BatchApi
 from bulkrate.toolkit.host import Attached, HostAsk, folder_of
 from bulkrate.toolkit.providers import PROVIDERS, found, upstream_of
+from bulkrate.wording import either
 
 SANDBOX = "sandbox"
 #: Where inference servers listen when nobody told them otherwise.
@@ -151,7 +152,9 @@ def open_place(
     settings = settings_of(ask, environ)
     if ask.server:
         where = settings.server_key if settings.server == ask.server else None
-        api = BatchApi(ask.server, revealed_key(ask.server_key, "--server-key", environ) or where)
+        api = BatchApi(
+            ask.server, revealed_key(ask.server_key, either("--server-key", "server_key"), environ) or where
+        )
         api.reach()
         return Place(api, attached=None, ours=api.is_bulkrate(), upstreams=[])
     host = HostAsk(settings=settings, sandbox=ask.sandbox)
@@ -172,7 +175,8 @@ def asked_place(
     options as in a URL's query: `sandbox?latency_ms=200&error_rate=0.01`. Raises `ConfigError`.
     """
     if server and upstreams:
-        raise ConfigError("--server and --upstream are two places to run; give one of them")
+        both = either("--server and --upstream", "server and upstream")
+        raise ConfigError(f"{both} are two places to run; give one of them")
     if server and not _is_address(server):
         raise ConfigError(f"{shown_url(server)!r} is no address of a server; give http://HOST:PORT/v1")
     sandbox = None
@@ -187,8 +191,8 @@ def asked_place(
             urls.append(upstream)
         else:
             raise ConfigError(
-                f"--upstream {upstream!r} is no address; give one as http://localhost:8000/v1, "
-                f"or a name: {', '.join(PROVIDERS)}, {SANDBOX}"
+                f"{either('--upstream ', 'upstream=')}{upstream!r} is no address; "
+                f"give one as http://localhost:8000/v1, or a name: {', '.join(PROVIDERS)}, {SANDBOX}"
             )
     return PlaceAsk(
         server=server,
@@ -266,12 +270,14 @@ def _sandbox_options(query: str) -> dict[str, Any]:
 
 def _nothing_found() -> str:
     looked = ", ".join(f"{name} at {url}" for name, url in USUAL_PLACES.items())
+    sandbox = either("--upstream sandbox", 'upstream="sandbox"')
     return (
-        "there is nowhere to run. Name one of these (in Python, upstream=… and server=…):\n"
-        "  --upstream URL        an OpenAI-compatible inference server (vLLM, Ollama, llama.cpp, …)\n"
-        "  --server URL          a bulkrate server, or another Batch API\n"
+        "there is nowhere to run. Name one of these:\n"
+        f"  {either('--upstream URL    ', 'upstream=URL      ')}    "
+        "an OpenAI-compatible inference server (vLLM, Ollama, llama.cpp, …)\n"
+        f"  {either('--server URL      ', 'server=URL        ')}    a bulkrate server, or another Batch API\n"
         "  OPENAI_API_KEY=…      or ANTHROPIC_API_KEY, GEMINI_API_KEY, MISTRAL_API_KEY, OPENAI_BASE_URL\n"
         "  [upstreams.NAME]      in bulkrate.toml\n"
-        "  --upstream sandbox    a rehearsal without a model: its answers mean nothing\n"
+        f"  {sandbox}    a rehearsal without a model: its answers mean nothing\n"
         f"Looked in vain for {looked}"
     )

@@ -155,5 +155,5 @@ def test_a_model_column_that_is_not_there_is_told():
 
 
 def test_a_row_without_a_model_is_told():
-    with pytest.raises(RecipeError, match="--model"):
+    with pytest.raises(RecipeError, match="names no model"):
         model_of(ModelAsk(column="wants"), {"wants": None})

@@ -14,6 +14,7 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_a
 
 from bulkrate.toolkit.jobs.record import JobRecord
 from bulkrate.toolkit.jobs.spec import Watch
+from bulkrate.wording import typed
 
 _CALL_S = 15
 _COMMAND_S = 300
@@ -63,7 +64,7 @@ def told(record: JobRecord, why: str) -> dict[str, Any]:
         "success_rate": success_rate(record),
         "fail_under": record.spec.watch.fail_under,
         "created_at": record.created_at,
-        "trouble": record.trouble,
+        "trouble": typed(record.trouble) if record.trouble else None,
     }
 
 

@@ -28,7 +28,15 @@ from bulkrate.errors import (
 from bulkrate.toolkit.jobs import money
 from bulkrate.toolkit.jobs.progress import Progress
 from bulkrate.toolkit.jobs.reading import content_of
-from bulkrate.toolkit.jobs.record import JobFolder, JobRecord, JobState, beginning, job_folders, new_job_id
+from bulkrate.toolkit.jobs.record import (
+    JobFolder,
+    JobRecord,
+    JobState,
+    beginning,
+    doing,
+    job_folders,
+    new_job_id,
+)
 from bulkrate.toolkit.jobs.reuse import forget
 from bulkrate.toolkit.jobs.runner import Runner
 from bulkrate.toolkit.jobs.spec import JobSpec
@@ -42,6 +50,7 @@ from bulkrate.toolkit.sinks import exists, is_table, open_sink
 from bulkrate.toolkit.sinks.base import Sink
 from bulkrate.toolkit.sources import open_source
 from bulkrate.toolkit.sources.base import Source
+from bulkrate.wording import either
 
 #: Asked before money is spent: may it go on?
 Confirm = Callable[[JobRecord, money.Forecast], bool]
@@ -171,7 +180,7 @@ class Desk:
         if place != record.spec.place and not record.state.ended and record.has_lines_out:
             raise JobError(
                 f"job {record.id} has lines at {record.where or 'another place'}, and cannot be moved; go on "
-                f"there with: bulkrate resume {record.id}, or end it with: bulkrate cancel {record.id}"
+                f"there with: {doing('resume', record.id)}, or end it with: {doing('cancel', record.id)}"
             )
         if spec.sink.what != record.spec.sink.what:
             self._keep_output(spec, overwrite=overwrite)
@@ -347,7 +356,7 @@ class Desk:
         record.estimate = record.estimate or forecast.told()
         money.hold_to(forecast, max_cost)
         if forecast.costs and not listener.confirm(record, forecast):
-            raise OverBudget(f"job {record.id} was not begun; go on with: bulkrate resume {record.id}")
+            raise OverBudget(f"job {record.id} was not begun; go on with: {doing('resume', record.id)}")
         runner.allow()
 
     def _open(self, record: JobRecord, listener: Listener) -> Place:
@@ -374,7 +383,10 @@ class Desk:
             return
         if spec.name and any(record.written and record.spec.sink.what == what for record in self._runs(spec)):
             return  # last night's result of the same job
-        raise SinkError(f"{what} exists; name another --output, or write over it with --overwrite")
+        raise SinkError(
+            f"{what} exists; name another {either('--output', 'output=')}, "
+            f"or write over it with {either('--overwrite', 'overwrite=True')}"
+        )
 
     def _runs(self, spec: JobSpec) -> Iterator[JobRecord]:
         """The runs of a job of this name."""
@@ -399,7 +411,7 @@ class Desk:
             offered = (
                 f"there are {', '.join(models[:20])}" if models else "the server does not list its models"
             )
-            raise ConfigError(f"no model is named; give --model NAME: {offered}")
+            raise ConfigError(f"no model is named; give {either('--model NAME', 'model=NAME')}: {offered}")
         return msgspec.structs.replace(spec, model=msgspec.structs.replace(ask, model=models[0]))
 
 

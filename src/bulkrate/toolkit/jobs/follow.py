@@ -19,7 +19,7 @@ from bulkrate.toolkit.batch_api import GROWING_BYTES, RemoteBatch
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
 from bulkrate.toolkit.jobs.collect import Collector, lines_in
 from bulkrate.toolkit.jobs.money import Prices, bought
-from bulkrate.toolkit.jobs.record import JobRecord, Paid, Part, Round
+from bulkrate.toolkit.jobs.record import JobRecord, Paid, Part, Round, doing
 from bulkrate.toolkit.jobs.requests import rows_in
 from bulkrate.toolkit.place import Place
 
@@ -158,7 +158,7 @@ class Follower:
             raise JobError(
                 f"{self._place.where} does not know {part.batch_id} of job {self._record.id} (any more, or "
                 "not with this key). To give it up and send its rows again, which may pay for them twice: "
-                f"bulkrate cancel {self._record.id}, then bulkrate retry {self._record.id}"
+                f"{doing('cancel', self._record.id)}, then {doing('retry', self._record.id, 'retry_failed')}"
             ) from error
         part.status = batch.status
         if batch.progress is not None:

@@ -19,11 +19,13 @@ from bulkrate.toolkit.counting import counter
 from bulkrate.toolkit.jobs.record import JobRecord, Tokens
 from bulkrate.toolkit.place import PlaceAsk, settings_of
 from bulkrate.toolkit.pricing import PriceBook
+from bulkrate.wording import either
 
 # Beyond this many requests every second, third, … is counted and stands for its neighbours: five thousand of
 # them are within 3 % of all, which is less than the count itself may be off.
 _COUNTED_MAX = 5_000
 _HERE = "http://127.0.0.1"
+_MAX_TOKENS = either("--max-tokens", 'params={"max_tokens": …}')
 _FREE = Band(0, Rates(0, 0), Mark.LOCAL, "the sandbox answers for nothing")
 
 
@@ -152,12 +154,13 @@ def hold_to(forecast: Forecast, max_cost: str | None) -> None:
     if most is None:
         raise OverBudget(
             f"nobody can tell that this costs at most ${max_cost}: {forecast.estimate.how_sure[-1]}; "
-            "give --max-tokens, or a price in [prices] of the configuration"
+            f"give {_MAX_TOKENS}, or a price in [prices] of the configuration"
         )
     if most > Decimal(max_cost):
         raise OverBudget(
             f"this may cost up to ${most:,.2f}, more than the ${max_cost} allowed; nothing was sent. "
-            "Take fewer rows (--limit), a smaller --max-tokens or another model, or allow more"
+            f"Take fewer rows ({either('--limit', 'limit=')}), a smaller {_MAX_TOKENS} or another model, "
+            "or allow more"
         )
 
 

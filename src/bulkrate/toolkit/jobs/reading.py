@@ -16,6 +16,7 @@ from bulkrate.toolkit.recipes.base import Recipe
 from bulkrate.toolkit.snapshot import RowLog
 from bulkrate.toolkit.sources.base import Source
 from bulkrate.toolkit.table import Column, Row
+from bulkrate.wording import either
 
 _ROWS_AT_ONCE = 1_000
 
@@ -92,5 +93,5 @@ def _refuse_clash(columns: list[Column], recipe: Recipe) -> None:
         if column.name in there and recipe.name != "requests":
             raise RecipeError(
                 f"the rows have a column {column.name!r} already, where the answers were to go; "
-                "name another for them with --answer"
+                f"name another for them with {either('--answer', 'answer=')}"
             )

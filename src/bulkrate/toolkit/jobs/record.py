@@ -18,6 +18,7 @@ import msgspec
 
 from bulkrate.errors import JobError
 from bulkrate.toolkit.jobs.spec import JobSpec
+from bulkrate.wording import either
 
 _RECORD = "job.json"
 _GLANCE_S_MAX = 0.2
@@ -151,6 +152,11 @@ def new_job_id(name: str | None, now: float) -> str:
     return f"{stem}-{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
+def doing(what: str, job: str, method: str | None = None) -> str:
+    """What to do with a job, as a command and as a method of `Job` (which is called the same unless said)."""
+    return either(f"bulkrate {what} {job}", f"Job.from_id({job!r}).{method or what}()")
+
+
 class JobFolder:
     """The folder of one job, under the state folder `home`."""
 
@@ -199,7 +205,8 @@ class JobFolder:
                 lock.seek(0)
                 owner = lock.read().strip() or "unknown"
                 raise JobError(
-                    f"job {self.id} is being run by process {owner}; follow it with: bulkrate watch {self.id}"
+                    f"job {self.id} is being run by process {owner}; "
+                    f"follow it with: {doing('watch', self.id, 'wait')}"
                 )
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")

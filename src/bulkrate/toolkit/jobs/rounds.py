@@ -79,7 +79,7 @@ def model_of(ask: ModelAsk, row: Row) -> str:
                 f"there is no column {ask.column!r} to name the model; there are {', '.join(map(str, row))}"
             )
     if ask.model is None:
-        raise RecipeError("the row names no model, and there is none for all; give --model")
+        raise RecipeError("the row names no model, and there is none for all rows")
     return ask.model
 
 

@@ -24,7 +24,7 @@ from bulkrate.toolkit.jobs.follow import Follower, Moving
 from bulkrate.toolkit.jobs.money import Prices
 from bulkrate.toolkit.jobs.progress import Progress, Speed
 from bulkrate.toolkit.jobs.reading import columns_of, read_rows, rows_path
-from bulkrate.toolkit.jobs.record import JobFolder, JobRecord, JobState, Purpose, Round
+from bulkrate.toolkit.jobs.record import JobFolder, JobRecord, JobState, Purpose, Round, doing
 from bulkrate.toolkit.jobs.requests import Addressed, PartWriter, Wanted, line_of, requests_of
 from bulkrate.toolkit.jobs.reuse import remember, take_over
 from bulkrate.toolkit.jobs.rounds import NextRound, model_of, next_round
@@ -136,7 +136,7 @@ class Runner:
         if not missing:
             raise JobError(f"every row of job {record.id} has its answer; there is nothing to retry")
         if not record.state.ended:
-            raise JobError(f"job {record.id} is {record.state}; go on with: bulkrate resume {record.id}")
+            raise JobError(f"job {record.id} is {record.state}; go on with: {doing('resume', record.id)}")
         record.state, record.ended_at, record.trouble = JobState.READY, None, None
         record.renewed, record.renewed_at, record.allowed = True, len(record.rounds), False
         self._save()
@@ -231,7 +231,7 @@ class Runner:
 
     def fail(self, error: BulkrateError) -> None:
         """Note why it could not go on; it may be resumed."""
-        self.record.trouble = str(error)
+        self.record.trouble = error.wording
         self._save()
 
     def wanted(self, chosen: NextRound, rows: RowLog, answers: Answers, step: int = 1) -> Iterator[Wanted]:
@@ -304,7 +304,7 @@ class Runner:
             if seconds <= 0:
                 return
         raise JobError(
-            f"job {self.record.id} was asked to stop; go on with: bulkrate resume {self.record.id}"
+            f"job {self.record.id} was asked to stop; go on with: {doing('resume', self.record.id)}"
         )
 
     def _finish_round(self, round_: Round, answers: Answers) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import msgspec
 
 from bulkrate.toolkit.jobs.alarm import success_rate
 from bulkrate.toolkit.jobs.money import told_of
-from bulkrate.toolkit.jobs.record import JobRecord
+from bulkrate.toolkit.jobs.record import JobRecord, doing
 
 _SHOWN_MAX = 12
 
+#: `typed` or `called` of `wording.py`.
+Words: TypeAlias = Callable[[str], str]
 
-def summary(record: JobRecord) -> dict[str, Any]:
-    """The facts of a job, as plain values.
+
+def summary(record: JobRecord, words: Words) -> dict[str, Any]:
+    """The facts of a job, as plain values, in the `words` of who reads them.
 
     `rows` is `answered` + `failed` + `skipped` + `waiting`; `adds_up` says whether it is.
     """
@@ -48,13 +52,13 @@ def summary(record: JobRecord) -> dict[str, Any]:
         "created_at": record.created_at,
         "ended_at": record.ended_at,
         "alarms": record.alerted,
-        "trouble": record.trouble,
+        "trouble": words(record.trouble) if record.trouble else None,
     }
 
 
-def summary_lines(record: JobRecord, seconds: float | None) -> list[str]:
+def summary_lines(record: JobRecord, words: Words, seconds: float | None) -> list[str]:
     """The same for people."""
-    told = summary(record)
+    told = summary(record, words)
     took = f" in {seconds:,.1f} s" if seconds is not None else ""
     lines = [
         f"job       {record.id}: {record.state}{took}",
@@ -79,9 +83,10 @@ def summary_lines(record: JobRecord, seconds: float | None) -> list[str]:
         lines.append(f"output    {record.spec.sink.what}")
     lines += [f"alarm     {alert}" for alert in record.alerted]
     if record.trouble:
-        lines.append(f"trouble   {record.trouble}")
+        lines.append(f"trouble   {told['trouble']}")
     if record.state.ended and told["failed"]:
-        lines.append(f"next      bulkrate retry {record.id}   sends the failed rows again, and only those")
+        again = words(doing("retry", record.id, "retry_failed"))
+        lines.append(f"next      {again}   sends the failed rows again, and only those")
     return lines
 
 

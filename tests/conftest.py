@@ -34,10 +34,9 @@ def server(upstream: Process, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[OpenAI]:
+def client(server: Server) -> OpenAI:
     """The official SDK, pointed at the server, without retries."""
-    with server.client as client:
-        yield client
+    return server.client
 
 
 @pytest.fixture

@@ -106,11 +106,21 @@ class Server(Process):
     ) -> None:
         self.data = data
         chosen = [part for url in upstreams for part in ("--upstream", url)]
+        self._client: OpenAI | None = None
         super().__init__("serve", "--port", "0", "--data", str(data), *chosen, *flags, env=env)
 
     @property
     def client(self) -> OpenAI:
-        return OpenAI(base_url=self.url, api_key="any", max_retries=0)
+        """The official SDK, pointed at it, without retries. Closed with the server."""
+        if self._client is None:
+            self._client = OpenAI(base_url=self.url, api_key="any", max_retries=0)
+        return self._client
+
+    def _end(self) -> int:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        return super()._end()
 
     def child(self, role: str) -> int:
         """The process id of the latest clerk or sender."""

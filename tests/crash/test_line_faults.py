@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.crash.accounting import Journal, check_books, fresh_ids, line
-from tests.support.processes import Process, Server, jsonl, lines_of, running, submit, wait_until_ended
+from tests.crash.accounting import Journal, check_books, fresh_ids, line, narrow
+from tests.support.processes import (
+    Process,
+    Server,
+    jsonl,
+    lines_of,
+    running,
+    submit,
+    wait_until,
+    wait_until_ended,
+)
 
 pytestmark = pytest.mark.server
 
@@ -116,6 +126,29 @@ def test_a_busy_upstream_is_asked_more_often_than_a_failing_one(
 ) -> None:
     outcome = Outcome(server, journal, f"[[sandbox:fail_first={ATTEMPTS + 3},{failure}]]")
     assert (outcome.answered, outcome.calls) == (True, ATTEMPTS + 4)
+
+
+def test_lines_that_alone_are_refused_for_want_of_capacity_are_given_up_with_the_upstreams_words(
+    data: Path, upstream: Process
+) -> None:
+    """They used to be tried until the window closed. One of them also had the upstream held, each time."""
+    ids = fresh_ids(20_000)
+    refused = {ids[10]: "[[sandbox:status=503]]", ids[20]: "[[sandbox:status=429,retry_after=1]]"}
+    lines = jsonl(*(line(custom_id, refused.get(custom_id, "hello")) for custom_id in ids))
+    patience = {"BULKRATE_RETRY__ATTEMPTS_MAX": "1", "BULKRATE_RETRY__BACKOFF_S_MAX": "1"}
+    with running(Server(data, env=narrow(upstream, 4, **patience))) as server:
+        batch = submit(server.client, lines)
+        counts = wait_until(
+            lambda: server.client.batches.retrieve(batch.id).request_counts, lambda counts: counts.failed == 2
+        )
+        assert counts.completed < len(ids) - 2, "they must be given up while others are answered"
+        server.client.batches.cancel(batch.id)
+        batch = wait_until_ended(server.client, batch.id)
+        check_books(server.client, batch.id, ids)
+        told = {answer["custom_id"]: answer for answer in lines_of(server.client, batch.error_file_id)}
+    for custom_id, status in zip(refused, (503, 429), strict=True):
+        assert told[custom_id]["response"]["status_code"] == status
+        assert told[custom_id]["response"]["body"]["error"]["message"]
 
 
 def test_an_answer_over_several_lines_becomes_one_line(server: Server, journal: Journal) -> None:

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import msgspec
 
-from bulkrate.core.outcome import Failed
-
 _Wait = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
@@ -66,21 +64,24 @@ class Budget:
         self._balance = max(0.0, self._balance - 1)
 
 
-def may_try_again(failed: Failed, attempts: int, retry: Retry) -> bool:
-    """Whether a line whose `attempts` so far include this one may have another.
+def may_try_again(attempts: int, retry: Retry) -> bool:
+    """Whether a line may have another attempt after so many that count.
 
     Only failures that may be the line's own fault are counted; an outage costs no line anything.
     """
-    return not failed.failure.costs_attempt or attempts < retry.attempts_max
+    return attempts < retry.attempts_max
 
 
-def wait_s(tries: int, retry: Retry, *, jitter: float, retry_after_s: float | None = None) -> float:
+def wait_s(
+    tries: int, retry: Retry, *, jitter: float, retry_after_s: float | None = None, spread: float = 0.1
+) -> float:
     """Seconds until the next try after `tries` failures. `jitter` is in [0, 1).
 
     Full jitter: anywhere between nothing and the doubled backoff, so that lines that failed together do not
-    return together. An upstream's own `Retry-After` is kept to, and spread by a tenth for the same reason.
+    return together. An upstream's own `Retry-After` is kept to, and by the same reason lengthened by up to
+    the share `spread`.
     """
     if retry_after_s is not None:
-        return min(retry_after_s, retry.retry_after_s_max) * (1 + jitter / 10)
+        return min(retry_after_s, retry.retry_after_s_max) * (1 + jitter * spread)
     ceiling = min(retry.backoff_s_min * 2.0 ** min(max(tries, 1), 30), retry.backoff_s_max)
     return ceiling * jitter

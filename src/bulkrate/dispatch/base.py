@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Protocol
 
 from bulkrate.core.outcome import Outcome
+from bulkrate.core.refusals import Refusals
 
 
 class Work:
@@ -18,6 +19,7 @@ class Work:
         "hedge",
         "line",
         "part",
+        "refusals",
         "reserved",
         "second",
         "sent_at",
@@ -36,6 +38,8 @@ class Work:
         self.attempts = 0
         #: How often it ran into a connection that had been closed before.
         self.stale = 0
+        #: How often it was refused for want of capacity; None while it never was.
+        self.refusals: Refusals | None = None
         #: While it is in flight: since when (the event loop's time), in whose hands, and with how many tokens
         #: of a quota set aside for it.
         self.sent_at = 0.0

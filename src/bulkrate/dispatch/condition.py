@@ -13,6 +13,7 @@ import msgspec
 from bulkrate.config import Upstream
 from bulkrate.core.health import Health, State
 from bulkrate.core.outcome import Answered, Failed, Failure, Refused
+from bulkrate.core.refusals import Refusals, Turnout
 from bulkrate.core.stats import REFUSED, UpstreamSnapshot, UpstreamStats
 from bulkrate.core.window import Window
 from bulkrate.dispatch.base import Work
@@ -52,6 +53,8 @@ class Condition:
         self._upstream = upstream
         self._known_windows = dict(known_windows)
         self._models: set[str] = set()
+        #: By model, once a line of it was refused for want of capacity.
+        self._turnouts: dict[str, Turnout] = {}
 
     @property
     def limit(self) -> int:
@@ -95,6 +98,8 @@ class Condition:
             self._hear(model, outcome.answer.limits, now)
         if self.quotas:
             self.quotas.settle(model, work.reserved, used, now=now)
+        if self._turnouts and (turnout := self._turnouts.get(model)) is not None:
+            turnout.answered(work.sent_at)
         if self.window is not None:
             self.window.answered(
                 in_flight=in_flight + 1, tokens=worth, latency_s=took_s, first=not work.tries, now=now
@@ -108,7 +113,9 @@ class Condition:
         if self.quotas:
             self.quotas.settle(model, work.reserved, 0, now=now)
         if failed.failure is Failure.BUSY:
-            if self.quotas.refused(model, failed.retry_after_s, now=now):
+            if self._singles_out(model, work):
+                failed = msgspec.structs.replace(failed, retry_after_s=None)  # and no reason to hold others
+            elif self.quotas.refused(model, failed.retry_after_s, now=now):
                 failed = msgspec.structs.replace(failed, retry_after_s=None)
             elif self.window is not None:
                 self.window.busy(in_flight=in_flight + 1, now=now)
@@ -144,6 +151,16 @@ class Condition:
             reason=self.health.reason,
             waiting=waiting,
         )
+
+    def _singles_out(self, model: str, work: Work) -> bool:
+        """Whether a line is refused for what it is, and not for want of capacity."""
+        turnout = self._turnouts.get(model)
+        if turnout is None:
+            turnout = self._turnouts[model] = Turnout()
+        if work.refusals is None:
+            work.refusals = Refusals()
+        turnout.refused(work.refusals, work.sent_at)
+        return work.refusals.singled_out
 
     def _hear(self, model: str, limits: RateLimits, now: float) -> None:
         self.quotas.heard(model, limits, now=now)

@@ -1,6 +1,7 @@
 """What becomes of a line whose attempt failed: sent again at once, later, tested alone, or given up.
 
-Whose fault it was decides: an upstream that is out, busy or dying costs no line an attempt.
+Whose fault it was decides: an upstream that is out, busy or dying costs no line an attempt. One that is busy
+for one line alone does.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from bulkrate.core.health import State
 from bulkrate.core.outcome import Failed, Failure
+from bulkrate.core.refusals import Refusals
 from bulkrate.core.retry import Retry, may_try_again, wait_s
 from bulkrate.dispatch.base import Work
 from bulkrate.dispatch.condition import Condition
@@ -61,13 +63,17 @@ class Failures:
             self._inquest.fell_with_it(lane, work)
             return
         seems_out = self._condition.health.seems_out(now=now, outage_s=self._retry.outage_s)
-        charged = failed.failure.costs_attempt and not seems_out and not _was_stale(work, failed, now)
+        refusals = work.refusals if failed.failure is Failure.BUSY else None
+        singled_out = refusals is not None and refusals.singled_out
+        costs_attempt = failed.failure.costs_attempt or singled_out
+        charged = costs_attempt and not seems_out and not _was_stale(work, failed, now)
         work.attempts += charged
-        if self._waits_with_all(lane, failed):
+        if self._waits_with_all(lane, failed, refusals):
             lane.put_back(work)
             self._on_return(lane)
-        elif may_try_again(failed, work.attempts, self._retry):
-            self._try_later(lane, work, failed, charged=charged)
+        elif may_try_again(work.attempts, self._retry):
+            delay_s = self._delay_s(work, failed, refusals, charged=charged)
+            self._try_later(lane, work, failed, delay_s, charged=charged)
         elif self._may_be_an_outage(failed) and not await self._is_alive():
             work.attempts -= charged
             lane.wait(failed.detail)
@@ -87,18 +93,32 @@ class Failures:
             return False
         return self._condition.health.state is State.OUT and now - work.fell_at < _FELL_S
 
-    def _waits_with_all(self, lane: Lane, failed: Failed) -> bool:
-        """Whether the line goes again as soon as any other may, since all of them wait."""
+    def _waits_with_all(self, lane: Lane, failed: Failed, refusals: Refusals | None) -> bool:
+        """Whether the line goes again as soon as any other may, since all of them wait.
+
+        One that is refused once more, after all had to wait for it, lets the others go first: it may be the
+        reason why they had to.
+        """
+        if refusals is not None and refusals.repeated:
+            return False
         by_quota = failed.failure is Failure.BUSY and self._condition.quotas.binds(lane.load.model)
         return by_quota or failed.failure.holds_upstream(failed.retry_after_s)
 
     def _may_be_an_outage(self, failed: Failed) -> bool:
         return failed.failure is Failure.LOST or self._condition.health.failures >= self._retry.attempts_max
 
-    def _try_later(self, lane: Lane, work: Work, failed: Failed, *, charged: bool) -> None:
-        failures = work.attempts if charged else work.tries
-        jitter = random.random()  # noqa: S311
-        delay = wait_s(failures, self._retry, jitter=jitter, retry_after_s=failed.retry_after_s)
+    def _delay_s(self, work: Work, failed: Failed, refusals: Refusals | None, *, charged: bool) -> float:
+        repeated = refusals is not None and refusals.repeated
+        return wait_s(
+            # To be singled out takes many tries, and a line shall not come back the sooner for it.
+            work.attempts if charged and refusals is None else work.tries,
+            self._retry,
+            jitter=random.random(),  # noqa: S311
+            retry_after_s=failed.retry_after_s,
+            spread=1.0 if repeated else 0.1,
+        )
+
+    def _try_later(self, lane: Lane, work: Work, failed: Failed, delay_s: float, *, charged: bool) -> None:
         lane.wait(failed.detail)
         self.waiting += 1
 
@@ -107,7 +127,7 @@ class Failures:
             lane.put_by(work)
             self._on_return(lane)
 
-        timer = self._loop.call_later(delay, back)
+        timer = self._loop.call_later(delay_s, back)
         if fell(failed):
             self._inquest.fell(Fallen(lane, work, self._loop.time(), timer, charged))
 

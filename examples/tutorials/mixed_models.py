@@ -55,4 +55,4 @@ job = bulkrate.classify(
 results = job.result()
 print("cascade:", dict(Counter(each.model for each in results)), "| rounds:", job.summary["rounds"])
 for each in results[:3]:
-    print(each.row["text"], "->", each.value["label"], each.value["confidence"], "by", each.model)
+    print(each.row["text"], "->", each.value, each.confidence, "by", each.model)

@@ -26,6 +26,7 @@ from bulkrate.toolkit.jobs.reading import rows_path
 from bulkrate.toolkit.jobs.record import JobFolder, JobRecord
 from bulkrate.toolkit.jobs.summary import summary, summary_lines
 from bulkrate.toolkit.plain import numbers
+from bulkrate.toolkit.recipes.classify import confidence_column
 from bulkrate.toolkit.snapshot import RowLog, decoded
 from bulkrate.toolkit.table import Row, Vector
 from bulkrate.wording import called
@@ -61,13 +62,15 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True):
     """What one row came to.
 
     `value` is the answer: a text, a label, a list of numbers; a dict where the answer has several columns, or
-    the whole response body for requests that were run as they are. `cost` is in dollars, None while unknown.
+    the whole response body for requests that were run as they are. `confidence` is from 0 to 1, None where
+    nobody told it. `cost` is in dollars, None while unknown.
     """
 
     index: int
     row: Row
     ok: bool
     value: Any = None
+    confidence: float | None = None
     error: RowError | None = None
     skipped: bool = False
     retryable: bool = False
@@ -84,6 +87,7 @@ class Results(Sequence[RowResult]):
         self._folder = folder
         self._record = record
         self._prices = prices
+        self._beside = confidence_column(record.spec.asking)
         self._rows = RowLog(rows_path(folder.path), rows=record.rows, writable=False)
         self._answers = Answers(
             folder.path, rows=record.rows or 0, committed=record.answers_bytes, writable=False
@@ -141,6 +145,7 @@ class Results(Sequence[RowResult]):
             row=row,
             ok=ok,
             value=self._value(outcome) if ok else None,
+            confidence=outcome.confidence,
             error=None if ok else RowError(outcome.code or "skipped", outcome.message or ""),
             skipped=outcome.status == Status.SKIPPED,
             retryable=not ok and outcome.retryable,
@@ -154,6 +159,7 @@ class Results(Sequence[RowResult]):
         cells = {name: _told(cell) for name, cell in decoded(outcome.cells or b"\x80").items()}
         if self._record.spec.asking.recipe == "requests":
             return msgspec.json.decode(cells["response"])["body"]
+        cells.pop(self._beside or "", None)
         return next(iter(cells.values())) if len(cells) == 1 else cells
 
     def _cost(self, outcome: Outcome) -> Decimal | None:

@@ -69,10 +69,6 @@ def test_a_setting_of_another_recipe_is_refused_with_those_there_are(name: str) 
         (Asking(recipe="classify", column="a", labels=("x",)), "at least two labels"),
         (Asking(recipe="classify", column="a", labels=("x", " ")), "none of them empty"),
         (Asking(recipe="classify", column="a", labels=("x", "x ")), "'x' is given twice"),
-        (
-            Asking(recipe="classify", column="a", labels=("x", "y"), confidence=True, answer="confidence"),
-            "cannot share",
-        ),
         (Asking(recipe="extract", column="a"), "needs a schema"),
         (
             Asking(recipe="extract", column="a", schema={"type": "object", "properties": {}}),

@@ -83,9 +83,24 @@ def test_a_label_with_braces_is_no_template() -> None:
 )
 def test_the_confidence_is_the_models_own(text: str, confidence: float | None) -> None:
     recipe = recipe_of(msgspec.structs.replace(MOODS, confidence=True, answer="mood"))
-    assert recipe.columns == (Column(name="mood", kind="text"), Column(name="confidence", kind="number"))
-    cells = {"mood": "negative", "confidence": confidence}
+    assert recipe.columns == (Column(name="mood", kind="text"), Column(name="mood_confidence", kind="number"))
+    cells = {"mood": "negative", "mood_confidence": confidence}
     assert recipe.read(chat(text, logprobs=[0.0]), [{}]) == [Value(cells=cells, confidence=confidence)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "columns"),
+    [
+        (None, ["label", "confidence"]),
+        ("mood", ["mood", "mood_confidence"]),
+        ("confidence", ["confidence", "confidence_confidence"]),
+    ],
+)
+def test_the_confidence_stands_beside_the_label_whatever_that_is_called(
+    answer: str | None, columns: list[str]
+) -> None:
+    recipe = recipe_of(msgspec.structs.replace(MOODS, confidence=True, answer=answer))
+    assert [column.name for column in recipe.columns] == columns
 
 
 def test_without_a_confidence_asked_for_the_tokens_tell_it() -> None:

@@ -5,6 +5,7 @@ The command line and the Python functions both stand on this; neither moves a jo
 
 from __future__ import annotations
 
+import difflib
 import os
 import shutil
 import time
@@ -20,6 +21,7 @@ from bulkrate.errors import (
     ConfigError,
     JobError,
     OverBudget,
+    RecipeError,
     RequestRefused,
     ServerUnreachable,
     SinkError,
@@ -41,7 +43,7 @@ from bulkrate.toolkit.jobs.reuse import forget
 from bulkrate.toolkit.jobs.runner import Runner
 from bulkrate.toolkit.jobs.spec import JobSpec
 from bulkrate.toolkit.place import Place, PlaceAsk, open_place, settle
-from bulkrate.toolkit.recipes import check, recipe_of
+from bulkrate.toolkit.recipes import check, recipe_of, tells_confidence
 from bulkrate.toolkit.recipes.base import Recipe
 from bulkrate.toolkit.recipes.grouping import Groups
 from bulkrate.toolkit.recipes.report_folder import ReportFolder
@@ -107,6 +109,7 @@ class Desk:
         given, source = source, source_of(spec, source)
         if source.columns and not isinstance(recipe, Requests) and not spec.asking.group_by:
             check(spec.asking, [column.name for column in source.columns])
+        _hold_confidence(spec)
         asked = spec.place
         spec = msgspec.structs.replace(spec, place=settle(spec.place, self._environ))
         spec = self._with_model(spec, recipe)
@@ -285,7 +288,10 @@ class Desk:
             return begun[0]
         if begun:
             raise JobError(f"{name!r} may mean {len(begun)} jobs: {', '.join(f.id for f in begun[-5:])}")
-        raise JobError(f"there is no job {name!r} under {self.home}; `bulkrate jobs` lists them")
+        names = {folder.id for folder in folders} | {record.spec.name or "" for record in self.jobs()}
+        near = difflib.get_close_matches(name, names, n=3)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`bulkrate jobs` lists them"
+        raise JobError(f"there is no job {name!r} under {self.home}; {hint}")
 
     def newest(self) -> JobFolder:
         """The job that was touched last. Raises `JobError` when there is none."""
@@ -420,6 +426,17 @@ def recipe_for(spec: JobSpec) -> Recipe:
     if spec.asking.recipe == "requests":
         return Requests(spec.asking.endpoint or RequestLines(Path(spec.source.what or "")).endpoint())
     return recipe_of(spec.asking)
+
+
+def _hold_confidence(spec: JobSpec) -> None:
+    """Raise `RecipeError` when answers are to be as sure as they never say they are."""
+    if spec.model.confidence_min is not None and not tells_confidence(spec.asking):
+        probabilities = either("--param logprobs=true", 'params={"logprobs": True}')
+        raise RecipeError(
+            f"{either('--min-confidence', 'min_confidence=')} is for answers that say how sure they are; let "
+            f"classify ask for it with {either('--confidence', 'confidence=True')}, or get the probabilities "
+            f"of tokens with {probabilities}"
+        )
 
 
 def source_of(spec: JobSpec, given: Source | None = None) -> Source:

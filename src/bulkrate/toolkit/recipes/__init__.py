@@ -55,11 +55,16 @@ def check(asking: Asking, columns: Collection[str]) -> None:
             raise lacks(f"the {what}", min(missing), seen)
 
 
+def tells_confidence(asking: Asking) -> bool:
+    """Whether answers to this say how sure they are: `classify` asks, and so do probabilities of tokens."""
+    return asking.confidence or "logprobs" in str(asking.params)
+
+
 def _entry(name: str) -> tuple[frozenset[str], Callable[[Asking], Recipe]]:
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise RecipeError(f"there is no recipe {name!r}{hint} There are: {', '.join(RECIPES)}")
+        hint = f" did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(f"there is no recipe {name!r};{hint} there are: {', '.join(RECIPES)}")
     return RECIPES[name]
 
 

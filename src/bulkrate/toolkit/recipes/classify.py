@@ -21,18 +21,17 @@ _TOLD_MAX = 50
 
 
 def recipe(asking: Asking) -> Recipe:
-    """The label in `answer` (or "label"), and its `confidence` from 0 to 1 if that is asked for.
+    """The label in `answer` (or "label"), and beside it the confidence from 0 to 1 if that is asked for.
 
     Raises `RecipeError` for fewer than two labels, or two that are the same.
     """
     labels = _labels(asking)
     name = asking.answer or "label"
-    if asking.confidence and name == "confidence":
-        raise RecipeError("the label and its confidence cannot share the column 'confidence'; name another")
-    reader = _Reader(name, labels, asking.confidence)
+    sure = confidence_column(asking)
+    reader = _Reader(name, labels, sure)
     columns = [Column(name=name, kind="text")]
-    if asking.confidence:
-        columns.append(Column(name="confidence", kind="number"))
+    if sure is not None:
+        columns.append(Column(name=sure, kind="number"))
     return Written(
         asking,
         columns=columns,
@@ -42,6 +41,15 @@ def recipe(asking: Asking) -> Recipe:
         form=Form(_schema(labels, asking.confidence)),
         counted=name,
     )
+
+
+def confidence_column(asking: Asking) -> str | None:
+    """Where the confidence goes: after a name of the user's own for the label, or "confidence"; None if it is
+    not asked for.
+    """
+    if not asking.confidence:
+        return None
+    return f"{asking.answer}_confidence" if asking.answer else "confidence"
 
 
 def _labels(asking: Asking) -> tuple[str, ...]:
@@ -78,10 +86,10 @@ def _schema(labels: tuple[str, ...], confidence: bool) -> Schema:
 
 
 class _Reader:
-    def __init__(self, name: str, labels: tuple[str, ...], confidence: bool) -> None:
+    def __init__(self, name: str, labels: tuple[str, ...], sure: str | None) -> None:
         self._name = name
         self._labels = Labels(labels)
-        self._confidence = confidence
+        self._sure = sure
         told = ", ".join(labels[:_TOLD_MAX]) + (", …" if len(labels) > _TOLD_MAX else "")
         self._fault = f"it does not name one label; answer with exactly one of: {told}"
 
@@ -91,9 +99,9 @@ class _Reader:
         if label is None:
             return Invalid(fault=self._fault, text=found.text)
         cells: Row = {self._name: label}
-        if self._confidence:
-            cells["confidence"] = confidence
-        return Value(cells=cells, confidence=confidence if self._confidence else found.probability)
+        if self._sure is None:
+            return Value(cells=cells, confidence=found.probability)
+        return Value(cells=cells | {self._sure: confidence}, confidence=confidence)
 
 
 def _parts(text: str) -> tuple[str, float | None]:

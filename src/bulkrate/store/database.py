@@ -5,7 +5,9 @@ SQLAlchemy is spoken only in this package. Foreign exceptions end here.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ from bulkrate.store.schema import SCHEMA_VERSION, about, metadata
 # A writer waits this long for another's commit. Commits take milliseconds; only a stuck process makes one
 # wait longer.
 BUSY_TIMEOUT_S = 10
+# How soon to look again whether another has made a fresh database ready.
+_LOOK_S = 0.01
 
 
 class Database:
@@ -87,12 +91,30 @@ def _connect_sqlite(path: Path) -> Engine:
     def _prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _log_ahead(cursor)
         # FULL: a commit that we reported survives a power cut. Costs one fsync, and commits are grouped.
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
 
     return engine
+
+
+def _log_ahead(cursor: sqlite3.Cursor) -> None:
+    """Put the database into write-ahead mode, if it is not.
+
+    Of those that open a fresh one at once, each may hold what the other needs for that; SQLite then refuses
+    one of them at once, whatever its time-out. The second time there is nothing left to change.
+    """
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as refused:
+            if refused.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_LOOK_S)
+        else:
+            return
 
 
 def _plain(cause: SQLAlchemyError) -> str:

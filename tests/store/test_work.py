@@ -132,6 +132,26 @@ def offered(store, *models: str, limit: int = 100) -> list[tuple[str, int]]:
     return [(offer.shard.batch_id, offer.shard.shard) for offer in offers]
 
 
+def test_what_is_not_wanted_crowds_out_nothing(store):
+    """Thousands of shards for a provider's batch API once hid a batch that could be answered at once."""
+    for number in range(1, 8):
+        running(store, str(number))
+    wanted = {"batch_3", "batch_6", "batch_7"}
+
+    def offered(limit: int) -> list[str]:
+        offers = store.work.offers(
+            serves=lambda model: True, wants=lambda offer: offer.shard.batch_id in wanted, limit=limit
+        )
+        return [offer.shard.batch_id for offer in offers]
+
+    assert [offered(limit) for limit in (1, 2, 3, 100)] == [
+        ["batch_3"],
+        ["batch_3", "batch_6"],
+        ["batch_3", "batch_6", "batch_7"],
+        ["batch_3", "batch_6", "batch_7"],
+    ]
+
+
 def test_an_offered_shard_comes_with_what_a_worker_must_know(store):
     store.files.add(a_file())
     running(store)

@@ -39,9 +39,9 @@ class Routes:
         """Whether an upstream that answers at once serves a model, as far as they have told."""
         return any(catalogue.name_for(model) is not None for catalogue in self._online)
 
-    def is_delegated(self, offer: Offer) -> bool:
-        """Whether the lines of a shard are for a delegated upstream, any of them."""
-        return any(self.goes_to(name, offer) for name in self._delegated)
+    def is_online(self, offer: Offer) -> bool:
+        """Whether the lines of a shard are for no delegated upstream."""
+        return not any(self.goes_to(name, offer) for name in self._delegated)
 
     def goes_to(self, name: str, offer: Offer) -> bool:
         """Whether the lines of a shard are for this delegated upstream."""

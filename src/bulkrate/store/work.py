@@ -120,33 +120,43 @@ class WorkStore:
         with self._db.read() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def offers(self, *, serves: Callable[[str], bool], limit: int) -> list[Offer]:
-        """Up to `limit` shards with lines to claim whose model `serves`, oldest batch first."""
+    def offers(
+        self, *, serves: Callable[[str], bool], limit: int, wants: Callable[[Offer], bool] = lambda _: True
+    ) -> list[Offer]:
+        """Up to `limit` shards with lines to claim, whose model `serves`, and that are wanted; oldest batch
+        first. However many others there are, they crowd out none.
+        """
         query = (
-            select(shards, batches.c.endpoint, batches.c.created_at, batches.c.expires_at, files.c.blob)
+            select(
+                shards,
+                batches.c.seq,
+                batches.c.endpoint,
+                batches.c.created_at,
+                batches.c.expires_at,
+                files.c.blob,
+            )
             .join(batches, _SENDING)
             .outerjoin(files, files.c.id == batches.c.input_file_id)
             .where(_CLAIMABLE)
             .order_by(batches.c.seq, shards.c.shard)
             .limit(limit)
         )
+        found: list[Offer] = []
         with self._db.read() as connection:
             rows = connection.execute(query).mappings().all()
-            if len(rows) == limit:  # those of other models must not crowd out ours
+            if len(rows) == limit:
                 models = select(shards.c.model).distinct().where(_CLAIMABLE, _SENDING)
                 served = [model for model in connection.execute(models).scalars() if serves(model)]
-                rows = connection.execute(query.where(shards.c.model.in_(served))).mappings().all()
-        return [
-            Offer(
-                shard=ShardRecord.of(row),
-                endpoint=row["endpoint"],
-                expires_at=row["expires_at"],
-                input_blob=row["blob"],
-                window_s=row["expires_at"] - row["created_at"],
-            )
-            for row in rows
-            if serves(row["model"])
-        ]
+                query = query.where(shards.c.model.in_(served))
+                rows = connection.execute(query).mappings().all()
+            while True:
+                offers = (_offer(row) for row in rows if serves(row["model"]))
+                found += [offer for offer in offers if wants(offer)]
+                if len(found) >= limit or len(rows) < limit:
+                    return found[:limit]
+                last = rows[-1]["seq"], rows[-1]["shard"]
+                behind = query.where(tuple_(batches.c.seq, shards.c.shard) > last)
+                rows = connection.execute(behind).mappings().all()
 
     def claim(self, epoch: int, wants: Sequence[Want], *, now: float, lease_s: float) -> list[Range]:
         """Lines of shards of batches in progress, at most as many as wanted of each.
@@ -301,6 +311,16 @@ def _bury(connection: Connection, epochs: list[int]) -> None:
     connection.execute(delete(progress).where(progress.c.epoch.in_(epochs)))
     connection.execute(delete(upstream_holders).where(upstream_holders.c.epoch.in_(epochs)))
     close_extents_of_epochs(connection, epochs)
+
+
+def _offer(row: RowMapping) -> Offer:
+    return Offer(
+        shard=ShardRecord.of(row),
+        endpoint=row["endpoint"],
+        expires_at=row["expires_at"],
+        input_blob=row["blob"],
+        window_s=row["expires_at"] - row["created_at"],
+    )
 
 
 def _orphans(connection: Connection) -> dict[tuple[str, int], list[RowMapping]]:

@@ -32,6 +32,23 @@ async def test_long_windows_are_delegated_and_short_ones_answered_at_once(data, 
     assert [(one.batch_id, one.lines) for one in bought] == [(batches[0], 6)]
 
 
+async def test_thousands_of_delegated_shards_hold_up_no_batch_that_is_answered_at_once(data, openai, online):
+    openai.go_wrong(slow_s=1_000)
+    # Each model is a shard: more of them wait for the provider than a sender looks at in one go.
+    lines = jsonl(*(chat_line(f"{number}", "hello", model=f"m-{number}") for number in range(470)))
+    provider = delegated(openai, models=["m-*"], creates_per_hour=1)
+    gpu = msgspec.structs.replace(online, models=["m-*"])
+    async with housed(data, {"provider": provider, "gpu": gpu}) as house:
+        waiting = [await house.begin_with(lines, window="24h") for _ in range(9)]
+        for batch_id in waiting:
+            await house.until(batch_id, lambda batch: batch.status == "in_progress")
+        short = await house.begin(fresh_ids(5), window="1h", model="m-7")
+        assert (await house.until_ended(short)).request_counts.completed == 5
+        batches = [await house.batch(batch_id) for batch_id in waiting]
+    assert {(batch.status, batch.request_counts.completed) for batch in batches} == {("in_progress", 0)}
+    assert sum(openai.created) <= 1
+
+
 async def test_the_setting_says_how_long_a_window_must_be(data, openai, online):
     upstreams = {"provider": delegated(openai, from_window="1h"), "gpu": online}
     async with housed(data, upstreams) as house:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from bulkrate.core.delegation import Room
 from bulkrate.core.plan import Fate, LineSet
@@ -36,21 +38,54 @@ async def plan(driven: Driven) -> list[RemoteRecord]:
     offers = await context.ask(
         context.store.work.offers,
         serves=lambda model: driven.catalogue.name_for(model) is not None,
+        wants=lambda offer: driven.routes.goes_to(name, offer),
         limit=_OFFERS_MAX,
     )
-    offers = [offer for offer in offers if driven.routes.goes_to(name, offer)]
     driven.held_back = {}
     driven.waiting = {}
     for offer in offers:
         driven.waiting.setdefault(driven.name_of(offer.shard.model), set()).add(offer.shard.batch_id)
     made: list[RemoteRecord] = []
-    for offer in sorted(offers, key=lambda offer: _enqueued(driven, offer)):
-        if (room := await _room(driven, offer)) is not None:
+    if not offers:
+        return made
+    there = await _look(driven)
+    # Who has least at the provider comes first.
+    for offer in sorted(offers, key=lambda offer: there.enqueued[offer.shard.batch_id]):
+        if (room := _room(driven, offer, there)) is not None:
             try:
-                made += await _plan_one(driven, offer, room)
+                planned = await _plan_one(driven, offer, room)
             except BlobMissing as error:
                 _say_unreadable(driven, offer, error)
+            else:
+                made += planned
+                there.ahead.update(one.sent_as for one in planned)
+                there.creations += len(planned)
     return made
+
+
+@dataclass
+class _There:
+    """What is at the provider, or on its way, as a round begins: the tokens of each batch, the groups of each
+    model that are written and not created, and creations of the last hour with those to come.
+    """
+
+    enqueued: Counter[str]
+    ahead: Counter[str]
+    creations: int
+
+
+async def _look(driven: Driven) -> _There:
+    enqueued: Counter[str] = Counter()
+    ahead: Counter[str] = Counter()
+    for one in driven.remotes.values():
+        if one.collected_at is None:
+            enqueued[one.batch_id] += one.tokens
+            ahead[one.sent_as] += one.create_asked_at is None
+    to_come = ahead.total()
+    created = driven.context.store.remotes.created_since
+    since = driven.context.clock() - HOUR_S
+    used = await driven.context.ask(created, driven.name, since=since)
+    return _There(enqueued=enqueued, ahead=ahead, creations=used + to_come)
 
 
 def _say_unreadable(driven: Driven, offer: Offer, error: BlobMissing) -> None:
@@ -62,31 +97,18 @@ def _say_unreadable(driven: Driven, offer: Offer, error: BlobMissing) -> None:
         log_event(logging.ERROR, "shard_unreadable", batch=batch_id, shard=shard, reason=str(error))
 
 
-def _enqueued(driven: Driven, offer: Offer) -> int:
-    """Who has least at the provider comes first."""
-    return sum(
-        one.tokens
-        for one in driven.remotes.values()
-        if one.batch_id == offer.shard.batch_id and one.collected_at is None
-    )
-
-
-async def _room(driven: Driven, offer: Offer) -> Room | None:
+def _room(driven: Driven, offer: Offer, there: _There) -> Room | None:
     """How large a group of these lines may be now; None when they have to wait, and why is told."""
     now = driven.context.clock()
     model = driven.name_of(offer.shard.model)
-    ahead = [one for one in driven.remotes.values() if one.create_asked_at is None and not one.collected_at]
-    if sum(one.sent_as == model for one in ahead) >= _AHEAD_MAX:
+    if there.ahead[model] >= _AHEAD_MAX:
         return None
     creates = driven.quotas.limits(model).creates_per_hour
-    if creates is not None:
-        created = driven.context.store.remotes.created_since
-        used = await driven.context.ask(created, driven.name, since=now - HOUR_S)
-        if used + len(ahead) >= creates:
-            driven.held_back[offer.shard.batch_id] = (
-                f"{driven.name}: {used} batches were created within the hour, and it takes no more"
-            )
-            return None
+    if creates is not None and there.creations >= creates:
+        driven.held_back[offer.shard.batch_id] = (
+            f"{driven.name}: it takes {creates} new batches an hour, and these were had"
+        )
+        return None
     found = driven.quotas.portion(
         model,
         offer.shard.batch_id,

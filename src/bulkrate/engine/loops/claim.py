@@ -100,13 +100,16 @@ class Claims:
         """Look which shards have lines for us, and begin those that are new. Raises `StoreError`."""
         store = self._context.store
         room = _SHARDS_MAX - sum(len(batch.shards) for batch in self.batches.values())
-        for offer in await self._context.ask(store.work.offers, serves=self._wanted(), limit=_SHARDS_MAX):
+        offers = await self._context.ask(
+            store.work.offers, serves=self._wanted(), wants=self._routes.is_online, limit=_SHARDS_MAX
+        )
+        for offer in offers:
             shard = offer.shard
             batch = self.batches.get(shard.batch_id)
             active = batch.shards.get(shard.shard) if batch is not None else None
             if active is not None:
                 active.more = True
-            elif room > 0 and self._may_send(offer.expires_at) and not self._routes.is_delegated(offer):
+            elif room > 0 and self._may_send(offer.expires_at):
                 room -= 1
                 await self._begin(offer)
         self.wake()

@@ -132,6 +132,13 @@ def test_pictures_are_not_counted():
     assert taken({"prompt": "a cat"}, "/v1/images/generations").uncounted == 1
 
 
+@pytest.mark.parametrize("kind", ["integer", ["integer", "null"], ["string", "null"], [], {"no": "type"}])
+def test_a_schema_may_name_several_types_or_nonsense(kind):
+    schema = {"type": "object", "properties": {"count": {"type": kind}}}
+    body = chat("hi", response_format={"type": "json_schema", "json_schema": {"schema": schema}})
+    assert request_tokens(body, "/v1/chat/completions", words).output_basis == "a guess by the schema"
+
+
 def test_a_schema_of_labels_has_a_short_answer():
     schema = {"type": "object", "properties": {"label": {"enum": ["a", "b"]}}}
     body = chat("hi", response_format={"type": "json_schema", "json_schema": {"schema": schema}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import time
 from pathlib import Path
@@ -57,9 +58,12 @@ def history(
     """Show every run of a job: success rate, cost and time, oldest first."""
     records = [record for record in _desk(data, config).jobs() if record.spec.name]
     if name is not None:
+        names = {record.spec.name or "" for record in records}
         records = [record for record in records if record.spec.name == name]
         if not records:
-            raise JobError(f"no job was run under the name {name!r}; `bulkrate jobs history` lists all names")
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "`bulkrate jobs history` lists all names"
+            raise JobError(f"no job was run under the name {name!r}; {hint}")
     _table(records, as_json)
 
 
@@ -202,8 +206,13 @@ def prune(
     if not old:
         typer.echo(f"no job has ended longer than {older_than} ago", err=True)
         return
-    if not yes and not typer.confirm(f"Delete {len(old)} jobs, {old[0].id} to {old[-1].id}?", err=True):
-        raise typer.Exit(exits.USAGE)
+    if not yes:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise typer.BadParameter(
+                f"{len(old)} jobs would be deleted, and there is nobody to ask; give --yes"
+            )
+        if not typer.confirm(f"Delete {len(old)} jobs, {old[0].id} to {old[-1].id}?", err=True):
+            raise typer.Exit(exits.USAGE)
     for record in old:
         desk.remove(JobFolder(desk.home, record.id))
     typer.echo(f"deleted {len(old)} jobs", err=True)

@@ -37,6 +37,7 @@ _OPEN_ANSWER = 250
 _THINKING = 800
 _STRING_IN_SCHEMA = 15
 _NUMBER_IN_SCHEMA = 3
+_SHORT_KINDS = ("number", "integer", "boolean", "null")
 _ENUM_IN_SCHEMA = 3
 _KEY_IN_SCHEMA = 4
 _ITEMS_IN_SCHEMA = 3
@@ -284,7 +285,8 @@ def _of_schema(schema: object, depth: int) -> int:
     if "items" in schema:
         return 2 + _ITEMS_IN_SCHEMA * _of_schema(schema["items"], depth + 1)
     kind = schema.get("type")
-    return _NUMBER_IN_SCHEMA if kind in {"number", "integer", "boolean", "null"} else _STRING_IN_SCHEMA
+    kinds = kind if isinstance(kind, list) else [kind]  # ["integer", "null"] for what may be left out
+    return _NUMBER_IN_SCHEMA if all(one in _SHORT_KINDS for one in kinds) else _STRING_IN_SCHEMA
 
 
 def _positive(value: object) -> int | None:

@@ -258,6 +258,7 @@ class Desk:
             if record.state.ended:
                 raise JobError(f"job {record.id} is {record.state}; there is nothing to cancel")
             runner = Runner(folder, self.home, recipe_for(record.spec), pause=listener.pause)
+            runner.record.trouble = None  # it need not go on any more
             if record.rows is None:
                 runner.record.state, runner.record.ended_at = JobState.CANCELLED, time.time()
                 folder.save(runner.record)

@@ -9,12 +9,15 @@ import glob
 import gzip
 import hashlib
 import io
+import os
+import re
+import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -24,6 +27,10 @@ from bulkrate.toolkit import extras
 #: What pyarrow can reach, and its other spellings.
 REMOTE = ("s3", "gs", "gcs")
 PACKED = {"gz": "gzip", "zst": "zstd"}
+#: So long Google's client tries again; left alone it does for 15 minutes. That of S3 gives up by itself.
+GOOGLE_RETRY_S = 10
+#: Names an emulator of Google Cloud Storage, as Google's own libraries in Go, Java and Python have it.
+GOOGLE_EMULATOR = "STORAGE_EMULATOR_HOST"
 
 
 class File(msgspec.Struct, frozen=True):
@@ -140,11 +147,19 @@ def local(address: str | Path) -> Path:
 
 
 def connect(address: str, error: type[BulkrateError]) -> tuple[Any, str]:
-    """The pyarrow file system of a remote address, and the path within it. Raises `error`."""
+    """The pyarrow file system of a remote address, and the path within it. Raises `error`.
+
+    Keys and places come from the environment, as AWS and Google have them, or stand in the address as
+    Arrow has it: https://arrow.apache.org/docs/python/filesystems.html
+    """
     fs = extras.load("pyarrow.fs", "tables", f"reading and writing {public(address)}", error)
-    address = "gs" + address.removeprefix("gcs") if address.startswith("gcs://") else address
+    if not address.startswith("s3://"):
+        address = _at_google(address, os.environ)
     with translated(public(address), error):
-        system, path = fs.FileSystem.from_uri(address)
+        try:
+            system, path = fs.FileSystem.from_uri(address.replace(" ", "%20"))
+        except ValueError as fault:
+            raise error(f"{public(address)} is no address of an object: {fault}") from fault
     return system, path
 
 
@@ -195,7 +210,44 @@ def translated(name: str, error: type[BulkrateError]) -> Iterator[None]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
         raise error(f"{name} is cut short or damaged: {fault}") from fault
     except OSError as fault:
-        raise error(f"{name}: {fault.strerror or fault}") from fault
+        raise error(f"{name}: {_said(str(fault.strerror or fault))}") from fault
+    except Exception as fault:
+        # Arrow has no better word for some of what a store's client says.
+        if type(fault) is not getattr(sys.modules.get("pyarrow"), "ArrowException", None):
+            raise
+        raise error(f"{name}: {_said(str(fault))}") from fault
+
+
+# google::cloud::Status(NOT_FOUND: Permanent error, with a last message of … error_info={…})
+_GOOGLE_STATUS = re.compile(
+    r"google::cloud::Status\((\w+): (?:.*?with a last message of )?(.*?)(?: error_info=|\)$|$)", re.DOTALL
+)
+_REQUEST_ID = re.compile(r" \(Request ID: [^)]*\)")
+_NOT_ALLOWED = re.compile("ACCESS_DENIED|ACCESS_KEY|SIGNATURE|PERMISSION_DENIED|UNAUTHENTICATED|OAuth2")
+
+
+def _said(fault: str) -> str:
+    """What a store's client has to say, without what concerns only its authors."""
+    google = _GOOGLE_STATUS.search(fault)
+    said = f"{google[2]} ({google[1]})" if google else _REQUEST_ID.sub("", fault)
+    return (
+        f"{said}; check the keys in the environment, and what they allow"
+        if _NOT_ALLOWED.search(said)
+        else said
+    )
+
+
+def _at_google(address: str, environ: Mapping[str, str]) -> str:
+    """An address with what Arrow does not find out by itself. What it says already stays."""
+    parts = urlsplit(address)
+    said = dict(parse_qsl(parts.query))
+    said.setdefault("retry_limit_seconds", str(GOOGLE_RETRY_S))
+    bucket = parts.netloc
+    if (emulator := environ.get(GOOGLE_EMULATOR)) and "endpoint_override" not in said:
+        scheme, _, host = emulator.rpartition("://")
+        said |= {"scheme": scheme or "http", "endpoint_override": host.rstrip("/")}
+        bucket = "anonymous@" + bucket.rpartition("@")[2]  # it knows no accounts
+    return urlunsplit(("gs", bucket, parts.path, urlencode(said), ""))
 
 
 def _seen(inner: PurePath, folder: PurePath) -> bool:

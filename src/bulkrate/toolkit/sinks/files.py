@@ -14,6 +14,7 @@ import stat
 import sys
 import tempfile
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -124,22 +125,37 @@ class RemoteFile:
         self._file: BinaryIO | None = None
 
     def exists(self) -> bool:
-        return bool(self._system.get_file_info(self._path).is_file)
+        with translated(self.name, SinkError):
+            return bool(self._system.get_file_info(self._path).is_file)
 
     def begin(self) -> BinaryIO:
         self.discard()
         # Only writing shows whether one may write, so an empty file is written beside the place and removed.
-        probe = f"{self._path}.bulkrate-check"
-        self._system.open_output_stream(probe).close()
+        # Whoever reads the folder meanwhile passes over names that begin with a dot.
+        folder, _, name = self._path.rpartition("/")
+        probe = f"{folder}/.{name}.bulkrate-check"
+        try:
+            self._system.open_output_stream(probe).close()
+        except FileNotFoundError as fault:
+            raise SinkError(f"{self.name}: there is no such bucket; make it, or give another") from fault
         self._system.delete_file(probe)
-        self._file = _temporary()
+        named = tempfile.NamedTemporaryFile(buffering=_BUFFER_BYTES)  # noqa: SIM115 (kept until it is sent)
+        self._file = cast("BinaryIO", named)
         return self._file
 
     def keep(self) -> None:
         if self._file is not None:
-            self._file.seek(0)
-            with self._system.open_output_stream(self._path) as stream:
-                shutil.copyfileobj(self._file, stream, _BUFFER_BYTES)
+            self._file.flush()
+            fs = import_module("pyarrow.fs")
+            # In one call, which no signal interrupts. A stream of pyarrow can only be closed, never given up,
+            # and closing it makes an object of the half that was sent.
+            fs.copy_files(
+                self._file.name,
+                self._path,
+                source_filesystem=fs.LocalFileSystem(),
+                destination_filesystem=self._system,
+                chunk_size=_BUFFER_BYTES,
+            )
             self.discard()
 
     def discard(self) -> None:

@@ -7,7 +7,6 @@ import pytest
 
 import bulkrate
 from bulkrate.toolkit.host import Door
-from bulkrate.toolkit.jobs.record import JobFolder, Paid, Part
 from tests.support.processes import wait_until
 
 ROWS = [{"id": n, "text": f"text {n}"} for n in range(6)]
@@ -32,12 +31,6 @@ def test_the_engine_keeps_nothing_that_the_job_has(tmp_path):
     inputs = door.parent / "blobs" / "files"
     wait_until(lambda: [path.name for path in inputs.rglob("*") if path.is_file()], lambda left: not left)
     assert all(result.ok for result in job.result())
-
-
-def test_what_was_paid_survives_in_the_record(tmp_path):
-    part = Part(file="f", endpoint="/v1/chat/completions", requests=1, key="k", paid={"m": Paid()})
-    assert msgspec.json.decode(msgspec.json.encode(part), type=Part) == part
-    assert not JobFolder(tmp_path, "none").exists()
 
 
 @pytest.mark.server

@@ -70,3 +70,8 @@ def test_no_two_lines_share_an_id(one, other):
     assert line_id(batch, one).startswith("batch_req_")
     assert (line_id(batch, one) == line_id(batch, other)) == (one == other)
     assert line_id(batch, one) != line_id("batch_0123456789abcdef0123456789abcdee", one)
+
+
+def test_a_line_that_a_batch_api_answered_says_whose():
+    line = json.loads(response_line("i", b'"a"', 200, "r", b"{}", delegated='open"ai'))
+    assert line["delegated"] == 'open"ai'

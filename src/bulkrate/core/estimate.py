@@ -380,6 +380,7 @@ class Actual(msgspec.Struct, frozen=True, kw_only=True):
         """The sum for people, beside the estimate where there is one."""
         spent = _at_least(self.usd, self.unknown_purchases)
         unknown = _count(self.unknown_purchases, "answer")
+        parts = self._by_tier()
         without = [f"  without   {unknown} whose price is unknown"] if self.unknown_purchases else []
         used = self.usage
         if estimate is None:
@@ -388,6 +389,7 @@ class Actual(msgspec.Struct, frozen=True, kw_only=True):
                 f"  input     {used.input_tokens:,} tokens, {used.cached_tokens:,} of them cached",
                 f"  output    {used.output_tokens:,} tokens",
                 f"  cost      {spent}, {self.mark}",
+                *parts,
                 *without,
             ]
         expected = estimate.batch if self._mostly_batch() else estimate.standard
@@ -405,7 +407,22 @@ class Actual(msgspec.Struct, frozen=True, kw_only=True):
         ]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         table = ["  ".join(map(str.rjust, row, widths)) for row in rows]
-        return [*table, *without]
+        return [*table, *parts, *without]
+
+    def _by_tier(self) -> list[str]:
+        """What was bought at which price, where that is not all the same."""
+        tiers = sorted({part.tier for part in self.models})
+        if len(tiers) < 2:
+            return []
+        told = []
+        for tier in tiers:
+            mine = [part for part in self.models if part.tier == tier]
+            known = [part.usd for part in mine if part.usd is not None]
+            usd = _at_least(
+                sum(known, _NOTHING) if known else None, sum(part.unknown_purchases for part in mine)
+            )
+            told.append(f"  {tier:<9} {_count(sum(part.purchases for part in mine), 'answer')}, {usd}")
+        return told
 
     def _mostly_batch(self) -> bool:
         return 2 * sum(part.purchases for part in self.models if part.tier == BATCH) > self.purchases

@@ -168,7 +168,7 @@ class Results(Sequence[RowResult]):
         if outcome.model is None:
             return None
         used = Tokens(outcome.input_tokens, outcome.cached_tokens, outcome.output_tokens, 0, 0)
-        return self._prices.paid(outcome.model, used)
+        return self._prices.paid(outcome.model, used, outcome.delegated)
 
 
 def _close(rows: RowLog, answers: Answers) -> None:

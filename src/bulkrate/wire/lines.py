@@ -15,19 +15,23 @@ def line_id(batch_id: str, line: int) -> str:
     return f"batch_req_{batch_id[-24:]}{line:08x}"
 
 
-def response_line(ident: str, custom_id: bytes, status: int, request_id: str, body: bytes) -> bytes:
+def response_line(
+    ident: str, custom_id: bytes, status: int, request_id: str, body: bytes, *, delegated: str | None = None
+) -> bytes:
     """A line that an upstream answered, with success or with an HTTP error.
 
-    `custom_id` and `body` are JSON.
+    `custom_id` and `body` are JSON. `delegated` names the upstream whose batch API gave the answer: it has
+    another price than one that came at once.
     """
     return (
-        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null}\n'
+        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null%b}\n'
         % (
             ident.encode(),
             custom_id,
             status,
             _encode(request_id),
             body,
+            b"" if delegated is None else b',"delegated":' + _encode(delegated),
         )
     )
 

@@ -108,6 +108,12 @@ async def test_near_the_deadline_lines_may_go_online_and_are_not_bought_twice(da
         [bought] = house.context.store.remotes.purchases([batch_id])
     assert (batch.status, len(output), errors) == ("completed", 10, {})
     assert bought.lines == 4
+    # Each line says how it was bought, and what says so adds up to what is told of the batch.
+    sold = [line["response"]["body"]["usage"] for line in output.values() if "delegated" in line]
+    assert {line.get("delegated") for line in output.values()} == {"provider", None}
+    assert len(sold) == batch.delegated[0].lines == 4
+    assert sum(usage["prompt_tokens"] for usage in sold) == batch.delegated[0].input_tokens
+    assert sum(usage["completion_tokens"] for usage in sold) == batch.delegated[0].output_tokens
     assert sum(openai.bought(ids).values()) == 4
     assert openai.created == [10]
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
+
+import pytest
+
 from bulkrate.core.estimate import Estimator
 from bulkrate.core.prices import BATCH, Price
-from bulkrate.toolkit.jobs.money import Forecast, hold_to
+from bulkrate.toolkit.jobs.money import Forecast, Prices, bought, hold_to, spent
+from bulkrate.toolkit.jobs.record import JobRecord, Tokens
+from bulkrate.toolkit.place import PlaceAsk
+from bulkrate.wire.lines import response_line
+from tests.toolkit.jobs.test_collect import collector
 
 
 def test_a_job_with_nothing_to_send_costs_nothing() -> None:
@@ -12,3 +21,66 @@ def test_a_job_with_nothing_to_send_costs_nothing() -> None:
     forecast = Forecast(estimate=Estimator(lambda model: Price(model=model)).estimate(), tier=BATCH)
     assert not forecast.costs
     hold_to(forecast, "0.01")
+
+
+@pytest.fixture
+def prices(tmp_path) -> Prices:
+    """Where a model is served by a batch API and by another upstream at once."""
+    config = tmp_path / "bulkrate.toml"
+    config.write_text(
+        '[upstreams.openai]\nkind = "openai-batch"\nmodels = ["m"]\n'
+        '[upstreams.azure]\nurl = "https://mine.openai.azure.com/openai/v1"\nmodels = ["m"]\n'
+        "[prices.m]\ninput = 0.15\noutput = 0.60\ncached_input = 0.075\nbatch_discount = 0.5\n"
+    )
+    return Prices(PlaceAsk(config=str(config)), {})
+
+
+def answer(row: int, *, read: int, cached: int, wrote: int, delegated: str | None) -> bytes:
+    """A result line with known usage."""
+    usage = {
+        "prompt_tokens": read,
+        "completion_tokens": wrote,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+    body = {"choices": [{"message": {"content": "yes"}}], "usage": usage}
+    return response_line(f"b{row}", b'"%d"' % row, 200, "r", json.dumps(body).encode(), delegated=delegated)
+
+
+def test_each_line_is_billed_at_the_price_it_was_bought_at(prices) -> None:
+    """The bill once shared the tokens out by lines, as if the dear half had been as short as the cheap one."""
+    lines = [
+        *(answer(row, read=100_000, cached=0, wrote=1_000, delegated="openai") for row in (0, 1, 2)),
+        *(answer(row, read=1_000, cached=400, wrote=90_000, delegated=None) for row in (3, 4, 5)),
+        answer(0, read=100_000, cached=0, wrote=1_000, delegated="openai"),  # asked again: bought again
+    ]
+    tokens: dict[str, dict[str, Tokens]] = {}
+    reader = collector()
+    for line in lines:
+        [outcome], usage = reader.read(line, "m")
+        bought(tokens, prices, "m", usage, outcome.delegated)
+    # Dollars a million tokens: 0.15 read, 0.075 of it cached, and 0.60 written; half of it in batches.
+    batch = 4 * (Decimal("0.1") * Decimal("0.075") + Decimal("0.001") * Decimal("0.30"))
+    online = 3 * (
+        Decimal("0.0006") * Decimal("0.15")
+        + Decimal("0.0004") * Decimal("0.075")
+        + Decimal("0.09") * Decimal("0.60")
+    )
+    record = JobRecord(id="j", spec=None, fingerprint="", created_at=0.0, tokens=tokens)  # type: ignore[arg-type]
+    actual = spent(record, prices)
+    assert [(part.tier, part.purchases, part.usd) for part in actual.models] == [
+        ("batch", 4, batch),
+        ("standard", 3, online),
+    ]
+    assert actual.usd == batch + online
+    assert actual.usage.input_tokens == 403_000
+    assert [line.split() for line in actual.lines()[-2:]] == [
+        ["batch", "4", "answers,", "$0.031"],
+        ["standard", "3", "answers,", "$0.16"],
+    ]
+
+
+def test_what_a_server_does_not_say_is_bought_at_its_own_price() -> None:
+    hosted = Prices(PlaceAsk(server="https://api.openai.com/v1"), {})
+    assert (hosted.tier_of(None), hosted.tier_of("anything")) == (BATCH, BATCH)
+    private = Prices(PlaceAsk(server="http://127.0.0.1:8080/v1"), {})
+    assert (private.tier_of(None), private.tier_of("openai")) == ("standard", BATCH)

@@ -45,9 +45,8 @@ def to_wire(context: Context, records: Sequence[BatchRecord]) -> list[Batch]:
     running = [record.id for record in records if not record.state.terminal]
     now = _look(context, running) if running else _Now({}, {}, {}, [], {})
     bought: dict[str, list[DelegatedUsage]] = {}
-    if context.settings.delegated:
-        for one in context.store.remotes.purchases([record.id for record in records]):
-            bought.setdefault(one.batch_id, []).append(_delegated(one))
+    for one in context.store.remotes.purchases([record.id for record in records]):
+        bought.setdefault(one.batch_id, []).append(_delegated(one))
     return [_batch(context, record, now, bought.get(record.id, [])) for record in records]
 
 

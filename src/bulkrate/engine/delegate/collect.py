@@ -320,6 +320,7 @@ class Collection:
             result.status or 200,
             result.request_id or f"req_{ident[10:]}",
             on_one_line(result.body),
+            delegated=None if usage is None else self._driven.name,
         )
         self._log.add(planned.line, Fate.FAILED if usage is None else Fate.ANSWERED, record, usage)
         self._finished.add(planned.line)

@@ -54,6 +54,8 @@ class Outcome(msgspec.Struct, array_like=True, kw_only=True, frozen=True):
     attempts: int = 1
     #: Taken over from an earlier job: nothing was sent.
     reused: bool = False
+    #: The upstream whose batch API answered, where a server of ours says so.
+    delegated: str | None = None
 
 
 _decode = msgspec.msgpack.Decoder(Outcome).decode

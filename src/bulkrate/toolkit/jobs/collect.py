@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -47,6 +48,7 @@ class _Line(msgspec.Struct):
     custom_id: str
     response: Raw = _NULL
     error: Raw = _NULL
+    delegated: Any = None
 
 
 class _Response(msgspec.Struct):
@@ -128,6 +130,7 @@ class Collector:
                 input_tokens=share.input_tokens,
                 cached_tokens=share.cached_tokens,
                 output_tokens=share.output_tokens,
+                delegated=found.delegated if isinstance(found.delegated, str) else None,
             )
             if isinstance(reading, Value):
                 cells = outcome.cells or encoded(reading.cells, number)

@@ -7,19 +7,17 @@ known beforehand, and what is collected counts together with how far was read. S
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from bulkrate.errors import Conflict, JobError, NotFound, ServerUnreachable, Unavailable
-from bulkrate.providers.usage import Usage
 from bulkrate.toolkit.batch_api import GROWING_BYTES, RemoteBatch
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
 from bulkrate.toolkit.jobs.collect import Collector, lines_in
 from bulkrate.toolkit.jobs.money import Prices, bought
-from bulkrate.toolkit.jobs.record import JobRecord, Paid, Part, Round, doing
+from bulkrate.toolkit.jobs.record import JobRecord, Part, Round, doing
 from bulkrate.toolkit.jobs.requests import rows_in
 from bulkrate.toolkit.place import Place
 
@@ -201,7 +199,7 @@ class Follower:
         got = 0
         while group := list(islice(lines, _LINES_AT_ONCE)):
             for line in group:
-                self._take_line(part, line, round_.model)
+                self._take_line(line, round_.model)
             size = sum(map(len, group))
             if stream == "output":
                 part.read_output += size
@@ -212,30 +210,11 @@ class Follower:
             got += len(group)
         return got
 
-    def _take_line(self, part: Part, line: bytes, model: str | None) -> None:
+    def _take_line(self, line: bytes, model: str | None) -> None:
         outcomes, usage = self._collector.read(line, model)
         self._answers.add(outcomes)
-        if not outcomes or outcomes[0].model is None:
-            return
-        self._pay(part, outcomes[0].model, usage)
-
-    def _pay(self, part: Part, model: str, usage: Usage) -> None:
-        usd = self._prices.paid(model, usage)
-        bought(self._record.tokens, model, usage, usd)
-        if self._prices.mixed and usd is not None:
-            paid = part.paid.setdefault(model, Paid())
-            paid.usd += usd
-            paid.online_usd += self._prices.paid_online(model, usage) or usd
-
-    def _correct(self, part: Part, batch: RemoteBatch) -> None:
-        """Lines that a provider's batch API did not answer were bought online, at the standard price."""
-        answered = batch.request_counts.completed if batch.request_counts else 0
-        online = (
-            1 - Decimal(sum(each.lines for each in batch.delegated)) / answered if answered else Decimal(0)
-        )
-        for model, paid in part.paid.items():
-            self._record.tokens[model].usd += (paid.online_usd - paid.usd) * max(online, Decimal(0))
-        part.paid = {}
+        if outcomes and (answered := outcomes[0]).model is not None:
+            bought(self._record.tokens, self._prices, answered.model, usage, answered.delegated)
 
     def _close(self, part: Part, batch: RemoteBatch) -> None:
         """The batch has ended and its lines are in. Rows it never spoke of are told as missing, with why."""
@@ -257,7 +236,6 @@ class Follower:
                     for row in rows
                     if self._answers.status(row) is Status.PENDING
                 )
-        self._correct(part, batch)
         part.collected = True
         self._record.answers_bytes = self._answers.commit()
         self._save()

@@ -8,7 +8,9 @@ from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
+from bulkrate.config import Upstream
 from bulkrate.core.delegation import OnLate
 from bulkrate.core.estimate import Actual, Estimate, Estimator, ModelActual, Money
 from bulkrate.core.pricelist import Rates
@@ -96,37 +98,50 @@ class Prices:
         self._book = PriceBook.load(overrides=settings.prices)
         self._rehearsal = place.sandbox is not None
         self._server = place.server
-        self._upstreams = list(settings.upstreams.values())
+        self._upstreams = settings.upstreams
         #: A batch API sells at the batch price; an inference server does not know what waits.
-        delegated = [upstream for upstream in self._upstreams if upstream.delegated]
+        delegated = [upstream for upstream in self._upstreams.values() if upstream.delegated]
         self.on_late = delegated[0].on_late if delegated else None
         self.tier = BATCH if delegated or (place.server and not is_private(place.server)) else STANDARD
 
     def price(self, model: str) -> Price:
-        """What a model costs here."""
+        """What a model costs here: in a batch where a batch API serves it, at once where another does."""
         if self._rehearsal:
             return Price(model=model, tiers=dict.fromkeys(TIERS, (_FREE,)))
-        return self._book.price(model, self._url_for(model))
-
-    def _url_for(self, model: str) -> str:
         if self._server:
-            return self._server
-        serving = (up for up in self._upstreams if any(fnmatchcase(model, one) for one in up.models or ["*"]))
-        upstream = next(serving, None)
-        return upstream.url if upstream is not None else _HERE
+            return self._book.price(model, self._server)
+        delegated, online = (self._first(model, delegated=kind) for kind in (True, False))
+        if delegated is None or online is None:
+            return self._at(model, delegated or online)
+        batch, at_once = self._at(model, delegated), self._at(model, online)
+        tiers = batch.tiers | {STANDARD: at_once.tiers.get(STANDARD, ())}
+        return replace(batch, tiers={tier: bands for tier, bands in tiers.items() if bands})
 
-    @property
-    def mixed(self) -> bool:
-        """Whether lines that are meant for a batch API may be answered online."""
-        return self.tier == BATCH and any(not upstream.delegated for upstream in self._upstreams)
+    def tier_of(self, delegated: str | None) -> str:
+        """At which price an answer was bought. `delegated` is the upstream whose batch API gave it, None for
+        one that came at once, or from a server that does not say.
+        """
+        return BATCH if delegated is not None else self.tier if self._server else STANDARD
 
-    def paid(self, model: str, usage: Usage) -> Decimal | None:
-        """What one answer cost; None while that is unknown."""
-        return cost(usage, self.price(model), self.tier).usd
+    def paid(self, model: str, usage: Usage, delegated: str | None) -> Decimal | None:
+        """What one answer cost, bought as `tier_of` says; None while that is unknown."""
+        upstream = self._upstreams.get(delegated or "")
+        price = self.price(model) if upstream is None or self._rehearsal else self._at(model, upstream)
+        return cost(usage, price, self.tier_of(delegated)).usd
 
-    def paid_online(self, model: str, usage: Usage) -> Decimal | None:
-        """What one answer would cost online; None while that is unknown."""
-        return cost(usage, self.price(model), STANDARD).usd
+    def _first(self, model: str, *, delegated: bool) -> Upstream | None:
+        return next(
+            (
+                upstream
+                for upstream in self._upstreams.values()
+                if upstream.delegated == delegated
+                and any(fnmatchcase(model, one) for one in upstream.models or ["*"])
+            ),
+            None,
+        )
+
+    def _at(self, model: str, upstream: Upstream | None) -> Price:
+        return self._book.price(model, upstream.url if upstream is not None else _HERE)
 
 
 def forecast(job: Countable, prices: Prices) -> Forecast:
@@ -164,9 +179,12 @@ def hold_to(forecast: Forecast, max_cost: str | None) -> None:
         )
 
 
-def bought(tokens: dict[str, Tokens], model: str, usage: Usage, usd: Decimal | None) -> None:
-    """Add one answer to what a model took."""
-    mine = tokens.setdefault(model, Tokens())
+def bought(
+    tokens: dict[str, dict[str, Tokens]], prices: Prices, model: str, usage: Usage, delegated: str | None
+) -> None:
+    """Add one answer to what was bought of a model, at the price it was bought at (see `Prices.tier_of`)."""
+    usd = prices.paid(model, usage, delegated)
+    mine = tokens.setdefault(model, {}).setdefault(prices.tier_of(delegated), Tokens())
     mine.requests += 1
     mine.input += usage.input_tokens
     mine.cached += usage.cached_tokens
@@ -180,22 +198,11 @@ def bought(tokens: dict[str, Tokens], model: str, usage: Usage, usd: Decimal | N
 
 def spent(record: JobRecord, prices: Prices) -> Actual:
     """What the job has cost so far."""
-    models = []
-    for model, mine in sorted(record.tokens.items()):
-        band = prices.price(model).band(prices.tier)
-        known = mine.unpriced < mine.requests
-        models.append(
-            ModelActual(
-                model=model,
-                tier=prices.tier,
-                purchases=mine.requests,
-                usage=Usage(mine.input, mine.cached, mine.output, mine.reasoning, mine.input + mine.output),
-                usd=mine.usd if known else None,
-                mark=band.mark if known else Mark.UNKNOWN,
-                source=band.source,
-                unknown_purchases=mine.unpriced,
-            )
-        )
+    models = [
+        _bought_of(model, tier, mine, prices)
+        for model, tiers in sorted(record.tokens.items())
+        for tier, mine in sorted(tiers.items())
+    ]
     priced = [model for model in models if model.usd is not None]
     total = Usage()
     for part in models:
@@ -207,6 +214,21 @@ def spent(record: JobRecord, prices: Prices) -> Actual:
         mark=max((model.mark for model in priced), key=lambda mark: mark.doubt, default=Mark.UNKNOWN),
         unknown_purchases=sum(model.unknown_purchases for model in models),
         models=tuple(models),
+    )
+
+
+def _bought_of(model: str, tier: str, mine: Tokens, prices: Prices) -> ModelActual:
+    band = prices.price(model).band(tier)
+    known = mine.unpriced < mine.requests
+    return ModelActual(
+        model=model,
+        tier=tier,
+        purchases=mine.requests,
+        usage=Usage(mine.input, mine.cached, mine.output, mine.reasoning, mine.input + mine.output),
+        usd=mine.usd if known else None,
+        mark=band.mark if known else Mark.UNKNOWN,
+        source=band.source,
+        unknown_purchases=mine.unpriced,
     )
 
 

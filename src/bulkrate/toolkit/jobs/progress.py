@@ -54,7 +54,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             rows_per_second=speed,
             seconds_left=(rows - done) / speed if speed else None,
             paused=moving.paused,
-            usd=float(sum(each.usd for each in record.tokens.values())),
+            usd=float(sum(each.usd for tiers in record.tokens.values() for each in tiers.values())),
         )
 
 

@@ -49,13 +49,6 @@ class Purpose(StrEnum):
     ESCALATE = "escalate"
 
 
-class Paid(msgspec.Struct):
-    """What the answers of a part cost at the price expected, and what they would cost online."""
-
-    usd: Decimal = Decimal(0)
-    online_usd: Decimal = Decimal(0)
-
-
 class Part(msgspec.Struct, kw_only=True):
     """One input file and the batch that runs it. `key` is committed before the batch is asked for, and is how
     it is found again. `read_output` and `read_errors` are bytes that have been collected and count.
@@ -71,8 +64,6 @@ class Part(msgspec.Struct, kw_only=True):
     read_output: int = 0
     read_errors: int = 0
     collected: bool = False
-    #: By model, where some lines may be answered online after all.
-    paid: dict[str, Paid] = {}
 
 
 class Round(msgspec.Struct, kw_only=True):
@@ -85,7 +76,7 @@ class Round(msgspec.Struct, kw_only=True):
 
 
 class Tokens(msgspec.Struct):
-    """Tokens used by one model over all rounds, and dollars. `unpriced` answers are not in `usd`."""
+    """What was bought of one model at one price over all rounds. `unpriced` answers are not in `usd`."""
 
     requests: int = 0
     input: int = 0
@@ -113,7 +104,8 @@ class JobRecord(msgspec.Struct, kw_only=True):
     rounds: list[Round] = []
     answers_bytes: int = 0
     counts: dict[str, int] = {}
-    tokens: dict[str, Tokens] = {}
+    #: By model and by tier of the price.
+    tokens: dict[str, dict[str, Tokens]] = {}
     estimate: dict[str, Any] | None = None
     spent: dict[str, Any] | None = None
     where: str | None = None

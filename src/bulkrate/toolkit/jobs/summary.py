@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from bulkrate.core.estimate import ModelActual
 from bulkrate.toolkit.jobs.alarm import success_rate
 from bulkrate.toolkit.jobs.money import told_of
 from bulkrate.toolkit.jobs.record import JobRecord, doing
@@ -46,6 +47,7 @@ def summary(record: JobRecord, words: Words) -> dict[str, Any]:
         "usage": msgspec.to_builtins(actual.usage) if actual else None,
         "cost_usd": str(actual.usd) if actual and actual.usd is not None else None,
         "cost_mark": actual.mark.value if actual else None,
+        "purchases": [_purchase(each) for each in actual.models] if actual else [],
         "estimate_usd": _likely(before),
         "output": record.spec.sink.what,
         "where": record.where,
@@ -88,6 +90,18 @@ def summary_lines(record: JobRecord, words: Words, seconds: float | None) -> lis
         again = words(doing("retry", record.id, "retry_failed"))
         lines.append(f"next      {again}   sends the failed rows again, and only those")
     return lines
+
+
+def _purchase(bought: ModelActual) -> dict[str, Any]:
+    """The answers of one model at one price: at once, or through a provider's batch API."""
+    return {
+        "model": bought.model,
+        "price": bought.tier,
+        "answers": bought.purchases,
+        "usage": msgspec.to_builtins(bought.usage),
+        "cost_usd": str(bought.usd) if bought.usd is not None else None,
+        "cost_mark": bought.mark.value,
+    }
 
 
 def _likely(before: Any) -> str | None:

@@ -14,6 +14,7 @@ import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,12 @@ class Journal:
                 first += 1
             best = max(best, last - first + 1)
         return best
+
+    def longest_pause_s(self, ids: Collection[str]) -> float:
+        """The longest time without a call for any of these lines, between the first and the last."""
+        wanted = set(ids)
+        times = sorted(when for when, name in self.calls() if name in wanted)
+        return max((later - sooner for sooner, later in pairwise(times)), default=0.0)
 
     def none_after(self, moment: float, ids: Collection[str]) -> None:
         """Assert that none of these lines was asked for after a moment."""

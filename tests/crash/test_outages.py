@@ -95,6 +95,8 @@ def test_an_upstream_killed_in_mid_batch_and_started_again_fails_no_line(data: P
             assert (batch.status, batch.request_counts.failed) == ("completed", 0)
     # What was in flight when the upstream died is all that it was asked for twice.
     assert journal.total(ids) - len(ids) <= 2 * 256
+    # After the last suspect had come back, nothing was sent until the next look at the models, 30 s later.
+    assert journal.longest_pause_s(ids) < 15
 
 
 def test_a_refused_key_pauses_the_upstream_until_it_is_right(data: Path, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ class Driver:
         """Send until the window is full or nothing is ready."""
         self._pumped.set()
         if self._inquest.pending and not self._inquest.open and self.health.state is not State.OUT:
-            self._spawn(self._inquest.run())
+            self._spawn(self._hold_inquest())
         while (taken := self._next()) is not None:
             self._spawn(self._run(*taken))
 
@@ -305,6 +305,10 @@ class Driver:
                 work.task.cancel()
 
     # --- for the inquest ---
+
+    async def _hold_inquest(self) -> None:
+        await self._inquest.run()
+        self.pump()
 
     async def _test(self, lane: Lane, work: Work) -> Outcome | None:
         work.sent_at = self._loop.time()

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as classic
 
-from bulkrate.core.numbers import BatchNumbers, FileNumbers, Numbers, ProcessNumbers
-from bulkrate.core.stats import CommitStats, UpstreamStats
+from bulkrate.core.numbers import BatchNumbers, FileNumbers, Numbers, ProcessNumbers, PurchaseNumbers
+from bulkrate.core.stats import CommitStats, RemoteSnapshot, UpstreamStats
 from bulkrate.providers.usage import Usage
 from bulkrate.server.metrics import FAMILIES, exposition
 
@@ -35,6 +35,18 @@ def numbers(**fields) -> Numbers:
         },
         "upstreams": {'odd "name"\n': gpu},
         "commits": commits.snapshot(queued=5),
+        "remotes": {
+            "openai": RemoteSnapshot(
+                batches={"planned": 1, "running": 2},
+                lines=90,
+                enqueued={"gpt": 700},
+                limits={"gpt": 900},
+                heard_at=940.0,
+            )
+        },
+        "purchases": [
+            PurchaseNumbers(upstream="openai", model="gpt", lines=8, usage=Usage(30, 4, 20, 5, 50))
+        ],
         "batches": [
             BatchNumbers(
                 id="batch_1",
@@ -100,6 +112,15 @@ def test_every_number_has_its_sample_in_either_format(accept):
         ("bulkrate_upstream_cached_tokens_total", gpu): 8,
         ("bulkrate_upstream_output_tokens_total", gpu): 10,
         ("bulkrate_upstream_reasoning_tokens_total", gpu): 4,
+        ("bulkrate_remote_batches", "planned", "openai"): 1,
+        ("bulkrate_remote_batches", "running", "openai"): 2,
+        ("bulkrate_remote_batches", "failed", "openai"): 0,
+        ("bulkrate_remote_lines", "openai"): 90,
+        ("bulkrate_remote_enqueued_tokens", "gpt", "openai"): 700,
+        ("bulkrate_remote_enqueued_tokens_limit", "gpt", "openai"): 900,
+        ("bulkrate_remote_heard_age_seconds", "openai"): 60,
+        ("bulkrate_remote_purchases_total", "gpt", "openai"): 8,
+        ("bulkrate_remote_purchased_tokens_total", "cached", "gpt", "openai"): 4,
         ("bulkrate_commits_total",): 1,
         ("bulkrate_commit_lines_total",): 2,
         ("bulkrate_commit_bytes_total",): 300,

@@ -13,10 +13,12 @@ from bulkrate.core.stats import (
     LATENCY_BOUNDS_S,
     NOTHING,
     CommitSnapshot,
+    RemoteSnapshot,
     UpstreamSnapshot,
     quantile,
     since,
 )
+from bulkrate.providers.usage import Usage
 
 
 class ProcessNumbers(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,15 @@ class FileNumbers(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
+class PurchaseNumbers(msgspec.Struct, frozen=True, kw_only=True):
+    """What was bought of a model through an upstream's batch API, over all batches there ever were."""
+
+    upstream: str
+    model: str
+    lines: int
+    usage: Usage
+
+
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `records_up` is False when the records could not be read; what they say is then missing."""
 
@@ -72,10 +83,12 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     processes: dict[str, ProcessNumbers]
     upstreams: dict[str, UpstreamSnapshot]
     commits: CommitSnapshot
+    remotes: dict[str, RemoteSnapshot] = {}
     records_up: bool = True
     batches: list[BatchNumbers] = []
     batches_by_status: dict[str, int] = {}
     files: list[FileNumbers] = []
+    purchases: list[PurchaseNumbers] = []
     free_bytes: int | None = None
 
 

@@ -197,6 +197,26 @@ class CommitStats:
         )
 
 
+class RemoteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What is under way at a delegated upstream, as the process that drives it knows.
+
+    `batches` are remote batches that are not collected, by state, `PLANNED` or the provider's in our words;
+    `lines` are those of created ones. `enqueued` are their tokens as estimated, and `limits` how many may be
+    enqueued where that is known, by the provider's name for the model. `heard_at` is when the provider last
+    answered a call (Unix seconds), None if it has not yet.
+    """
+
+    batches: dict[str, int] = {}
+    lines: int = 0
+    enqueued: dict[str, int] = {}
+    limits: dict[str, int] = {}
+    heard_at: float | None = None
+
+
+#: The state of a remote batch that is written and not created.
+PLANNED = "planned"
+
+
 class ProcessSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One process: since when it runs and when it told this (Unix seconds), what it used, and its numbers.
 
@@ -210,6 +230,7 @@ class ProcessSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
     upstreams: dict[str, UpstreamSnapshot] = {}
     commits: CommitSnapshot | None = None
+    remotes: dict[str, RemoteSnapshot] = {}
 
 
 #: The state and mode of an upstream that a process does not drive, or does not drive any more.

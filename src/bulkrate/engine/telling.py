@@ -11,7 +11,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
-from bulkrate.core.stats import CommitSnapshot, ProcessSnapshot, UpstreamSnapshot, at_rest
+from bulkrate.core.stats import (
+    CommitSnapshot,
+    ProcessSnapshot,
+    RemoteSnapshot,
+    UpstreamSnapshot,
+    at_rest,
+)
 from bulkrate.engine.context import Context
 
 #: How often numbers are told when nothing important happens.
@@ -41,6 +47,7 @@ class Teller:
         self,
         upstreams: Mapping[str, UpstreamSnapshot] | None = None,
         commits: CommitSnapshot | None = None,
+        remotes: Mapping[str, RemoteSnapshot] | None = None,
     ) -> None:
         """Tell now. What was counted at upstreams that are not among these any more is told on."""
         rested = {name: at_rest(snapshot) for name, snapshot in self._counted.items()}
@@ -53,6 +60,7 @@ class Teller:
                 cpu_before_s=self._cpu_before_s,
                 upstreams=self._counted,
                 commits=commits,
+                remotes=dict(remotes or {}),
             ),
         )
 
@@ -60,10 +68,11 @@ class Teller:
         self,
         upstreams: Callable[[], Mapping[str, UpstreamSnapshot]],
         commits: Callable[[], CommitSnapshot | None],
+        remotes: Callable[[], Mapping[str, RemoteSnapshot]] = dict,
     ) -> None:
         """Tell once a second, until cancelled."""
         while True:
-            self.tell(upstreams(), commits())
+            self.tell(upstreams(), commits(), remotes())
             await asyncio.sleep(TELL_S)
 
 
@@ -74,6 +83,7 @@ def of_this_process(
     cpu_before_s: float = 0.0,
     upstreams: dict[str, UpstreamSnapshot] | None = None,
     commits: CommitSnapshot | None = None,
+    remotes: dict[str, RemoteSnapshot] | None = None,
 ) -> ProcessSnapshot:
     """The numbers of this process."""
     return ProcessSnapshot(
@@ -84,6 +94,7 @@ def of_this_process(
         memory_bytes=_memory_bytes(),
         upstreams=upstreams or {},
         commits=commits,
+        remotes=remotes or {},
     )
 
 

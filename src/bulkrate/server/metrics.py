@@ -14,8 +14,9 @@ import msgspec
 from starlette.responses import Response
 
 from bulkrate.core.numbers import BatchNumbers, Numbers, ProcessNumbers
-from bulkrate.core.stats import HistogramSnapshot, UpstreamSnapshot
+from bulkrate.core.stats import PLANNED, HistogramSnapshot, RemoteSnapshot, UpstreamSnapshot
 from bulkrate.errors import Unauthorized
+from bulkrate.providers.batch.base import RemoteState
 from bulkrate.server.auth import secret_in
 from bulkrate.server.operations import Call
 
@@ -85,6 +86,37 @@ FAMILIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "counter",
         "Tokens of reasoning; also among the output tokens.",
         ("upstream",),
+    ),
+    "bulkrate_remote_batches": (
+        "gauge",
+        "Batches at a provider's batch API that are not collected, by state.",
+        ("upstream", "state"),
+    ),
+    "bulkrate_remote_lines": ("gauge", "Lines in those of them that were created.", ("upstream",)),
+    "bulkrate_remote_enqueued_tokens": (
+        "gauge",
+        "Input tokens enqueued there, as estimated.",
+        ("upstream", "model"),
+    ),
+    "bulkrate_remote_enqueued_tokens_limit": (
+        "gauge",
+        "How many may be enqueued there; absent while that is not known.",
+        ("upstream", "model"),
+    ),
+    "bulkrate_remote_heard_age_seconds": (
+        "gauge",
+        "Time since the provider last answered a call; absent while nothing is under way there.",
+        ("upstream",),
+    ),
+    "bulkrate_remote_purchases": (
+        "counter",
+        "Lines that its batch API answered, and so were bought there.",
+        ("upstream", "model"),
+    ),
+    "bulkrate_remote_purchased_tokens": (
+        "counter",
+        "Tokens bought there, by kind.",
+        ("upstream", "model", "kind"),
     ),
     "bulkrate_commits": ("counter", "Groups of results made durable.", ()),
     "bulkrate_commit_lines": ("counter", "Results committed.", ()),
@@ -199,6 +231,8 @@ def _samples(numbers: Numbers) -> Samples:
         yield from _of_process(name, process)
     for name, upstream in numbers.upstreams.items():
         yield from _of_upstream(name, upstream)
+    for name, remote in numbers.remotes.items():
+        yield from _of_remote(name, remote, numbers.at)
     commits = numbers.commits
     yield "bulkrate_commits", (), commits.commits
     yield "bulkrate_commit_lines", (), commits.lines
@@ -212,6 +246,11 @@ def _samples(numbers: Numbers) -> Samples:
     for files in numbers.files:
         yield "bulkrate_files", (files.purpose, files.status), files.count
         yield "bulkrate_files_bytes", (files.purpose, files.status), files.bytes
+    for bought in numbers.purchases:
+        label = (bought.upstream, bought.model)
+        yield "bulkrate_remote_purchases", label, bought.lines
+        for kind in ("input", "cached", "output", "reasoning"):
+            yield "bulkrate_remote_purchased_tokens", (*label, kind), getattr(bought.usage, f"{kind}_tokens")
     if numbers.free_bytes is not None:
         yield "bulkrate_disk_free_bytes", (), numbers.free_bytes
     for batch in numbers.batches:
@@ -244,6 +283,18 @@ def _of_upstream(name: str, upstream: UpstreamSnapshot) -> Samples:
     yield "bulkrate_upstream_cached_tokens", label, upstream.cached_tokens
     yield "bulkrate_upstream_output_tokens", label, upstream.output_tokens
     yield "bulkrate_upstream_reasoning_tokens", label, upstream.reasoning_tokens
+
+
+def _of_remote(name: str, remote: RemoteSnapshot, now: float) -> Samples:
+    for state in (PLANNED, *(state.value for state in RemoteState)):
+        yield "bulkrate_remote_batches", (name, state), remote.batches.get(state, 0)
+    yield "bulkrate_remote_lines", (name,), remote.lines
+    for model, tokens in remote.enqueued.items():
+        yield "bulkrate_remote_enqueued_tokens", (name, model), tokens
+    for model, tokens in remote.limits.items():
+        yield "bulkrate_remote_enqueued_tokens_limit", (name, model), tokens
+    if remote.batches and remote.heard_at is not None:
+        yield "bulkrate_remote_heard_age_seconds", (name,), max(0.0, now - remote.heard_at)
 
 
 def _of_batch(batch: BatchNumbers) -> Samples:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import case, func, select
 
 from bulkrate.core.lifecycle import Status
+from bulkrate.providers.usage import Usage
 from bulkrate.store.database import Database
 from bulkrate.store.records import Record
-from bulkrate.store.schema import batches, files
+from bulkrate.store.schema import batches, files, purchases
 
 _LIVE = [status.value for status in Status if not status.terminal]
 
@@ -55,3 +56,11 @@ class Census:
         )
         with self._db.read() as connection:
             return {(row[0], row[1]): (row[2], int(row[3] or 0)) for row in connection.execute(query)}
+
+    def purchases(self) -> dict[tuple[str, str], tuple[int, Usage]]:
+        """What was ever bought through batch APIs, by upstream and model: lines and tokens."""
+        tokens = [func.sum(purchases.c[name]) for name in Usage.__struct_fields__]
+        query = select(purchases.c.upstream, purchases.c.model, func.sum(purchases.c.lines), *tokens)
+        with self._db.read() as connection:
+            rows = connection.execute(query.group_by(purchases.c.upstream, purchases.c.model))
+            return {(row[0], row[1]): (int(row[2]), Usage(*map(int, row[3:]))) for row in rows}

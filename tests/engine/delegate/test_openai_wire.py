@@ -388,6 +388,32 @@ async def test_a_batch_that_is_cancelled_before_anything_was_bought_buys_nothing
     assert openai.created == []
 
 
+async def test_what_is_under_way_and_what_was_bought_is_in_the_numbers(data, openai):
+    openai.go_wrong(slow_s=1_000)
+    async with housed(data, {"provider": delegated(openai, enqueued_tokens=10_000)}) as house:
+        batch_id = await house.begin(fresh_ids(6))
+        async with asyncio.timeout(60):
+            while (
+                not (remote := (await house.engine.numbers.read()).remotes.get("provider"))
+                or not remote.lines
+            ):
+                await asyncio.sleep(0.1)
+        [record] = house.context.store.remotes.of_batch(batch_id)
+        assert (sum(remote.batches.values()), remote.lines) == (1, 6)
+        assert (remote.enqueued, remote.limits) == ({MODEL: record.tokens}, {MODEL: 10_000})
+        assert remote.heard_at is not None
+        openai.double._ahead_s += 1_000
+        batch = await house.until_ended(batch_id)
+        house.engine.numbers._files_read_at = float("-inf")
+        async with asyncio.timeout(60):
+            while (numbers := await house.engine.numbers.read()).remotes["provider"].batches:
+                await asyncio.sleep(0.1)
+    [bought] = numbers.purchases
+    assert (bought.upstream, bought.model, bought.lines) == ("provider", MODEL, 6)
+    assert bought.usage.total_tokens == batch.usage.total_tokens
+    assert numbers.upstreams["provider"].state == "ok"
+
+
 async def test_files_are_kept_there_when_that_is_wanted(data, openai):
     await run(data, openai, fresh_ids(3), keep_remote_files=True)
     assert len(openai.files) >= 1

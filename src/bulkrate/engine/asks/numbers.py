@@ -12,7 +12,7 @@ import msgspec
 
 from bulkrate import __version__
 from bulkrate.core.lifecycle import Status
-from bulkrate.core.numbers import BatchNumbers, FileNumbers, Numbers, ProcessNumbers
+from bulkrate.core.numbers import BatchNumbers, FileNumbers, Numbers, ProcessNumbers, PurchaseNumbers
 from bulkrate.core.stats import (
     NOTHING,
     ProcessSnapshot,
@@ -30,7 +30,7 @@ from bulkrate.store.records import Moving
 #: Batches beyond so many are counted and not told of one by one: each is a dozen series at Prometheus.
 BATCHES_MAX = 1_000
 _FRESH_S = 1.0
-# Counting files looks at every row of theirs.
+# Counting files and purchases looks at every row of theirs.
 _FILES_FRESH_S = 15.0
 _STILL = Moving()
 
@@ -45,6 +45,7 @@ class NumbersOfAll:
         self._latest: Numbers | None = None
         self._read_at = float("-inf")
         self._files: list[FileNumbers] = []
+        self._purchases: list[PurchaseNumbers] = []
         self._files_read_at = float("-inf")
 
     async def read(self) -> Numbers:
@@ -73,6 +74,12 @@ class NumbersOfAll:
                 **{role: _process(told[role], role in at_work, troubles.get(role)) for role in board.roles},
             },
             upstreams=_upstreams(self._context, told, at_work),
+            remotes={
+                name: remote
+                for role in sorted(at_work)
+                if (shown := told[role]) is not None
+                for name, remote in shown.remotes.items()
+            },
             commits=commits_of([shown.commits for shown in told.values() if shown and shown.commits]),
         )
         try:
@@ -90,11 +97,16 @@ class NumbersOfAll:
                 FileNumbers(purpose=purpose, status=status, count=count, bytes=size)
                 for (purpose, status), (count, size) in store.census.files().items()
             ]
+            self._purchases = [
+                PurchaseNumbers(upstream=upstream, model=model, lines=lines, usage=usage)
+                for (upstream, model), (lines, usage) in store.census.purchases().items()
+            ]
         return msgspec.structs.replace(
             numbers,
             batches=[_batch(batch, moving.get(batch.id, _STILL), numbers.at) for batch in running],
             batches_by_status={status.value: counts.get(status.value, 0) for status in Status},
             files=self._files,
+            purchases=self._purchases,
             free_bytes=self._context.blobs.free_bytes(),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,10 @@ from bulkrate.config import Upstream, vendor_of
 from bulkrate.core.delegation import Terms, Wish, pause_s, wish
 from bulkrate.core.lifecycle import Status
 from bulkrate.core.models import Catalogue
+from bulkrate.core.stats import PLANNED, RemoteSnapshot
 from bulkrate.engine.context import Context
 from bulkrate.engine.delegate.http import RemoteHttp
-from bulkrate.engine.delegate.quota import Quotas
+from bulkrate.engine.delegate.quota import Quotas, is_under_way
 from bulkrate.engine.log import LogWriter
 from bulkrate.engine.routes import Routes, terms_of
 from bulkrate.providers.batch.base import Remote, Shard, Vendor
@@ -119,6 +120,22 @@ class Driven:
         pause = pause_s(looks, first_s=self.upstream.poll_s, jitter=random.random())  # noqa: S311
         return self.context.clock() + pause
 
+    def snapshot(self) -> RemoteSnapshot:
+        """What is under way here, in numbers."""
+        there = [one for one in self.remotes.values() if one.collected_at is None]
+        enqueued: Counter[str] = Counter()
+        for one in there:
+            enqueued[one.sent_as] += one.tokens if is_under_way(one) else 0
+        now = self.context.clock()
+        known = {model: self.quotas.enqueued_tokens_max(model, now=now) for model in enqueued}
+        return RemoteSnapshot(
+            batches=Counter(PLANNED if one.remote_id is None else one.state or PLANNED for one in there),
+            lines=sum(one.lines for one in there if one.remote_id is not None),
+            enqueued=enqueued,
+            limits={model: limit for model, limit in known.items() if limit is not None},
+            heard_at=self.http.heard_at,
+        )
+
     def about(self, remote: RemoteRecord) -> dict[str, Any]:
         """Which remote batch it is, for the log."""
         return {
@@ -158,7 +175,7 @@ async def driven(context: Context, epoch: int, name: str, *, routes: Routes, wri
         name=name,
         upstream=upstream,
         vendor=vendor,
-        http=RemoteHttp(upstream, vendor),
+        http=RemoteHttp(upstream, vendor, clock=context.clock),
         terms=terms_of(upstream),
         quotas=Quotas(name, upstream, vendor, await context.ask(context.store.remotes.lessons, name)),
         routes=routes,

@@ -6,7 +6,7 @@ Nothing large is ever held in memory: contents are sent, and results read, as st
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -44,7 +44,10 @@ _SILENT_S = 120.0
 class RemoteHttp:
     """Calls to one provider."""
 
-    def __init__(self, upstream: Upstream, vendor: Vendor) -> None:
+    def __init__(self, upstream: Upstream, vendor: Vendor, *, clock: Callable[[], float]) -> None:
+        #: When it last answered anything, Unix seconds.
+        self.heard_at: float | None = None
+        self._clock = clock
         self._base = vendor.base(upstream.url)
         self._timeout_s = upstream.timeout_s
         self._vendor = vendor
@@ -69,6 +72,7 @@ class RemoteHttp:
             async with self._request(call, None, self._slowest_s(1 << 40)) as response:
                 if not 200 <= response.status < 300:
                     raise RemoteRefused(self._vendor.refused(await _reply(response)))
+                self.heard_at = self._clock()
                 length = response.get_header("content-length")
                 while (chunk := await _next_chunk(response)) is not None:
                     size += len(chunk)
@@ -86,9 +90,12 @@ class RemoteHttp:
         size = content.size if isinstance(call.body, Content) and content is not None else 0
         try:
             async with self._request(call, content, self._slowest_s(size)) as response:
-                return await _reply(response)
+                reply = await _reply(response)
         except PyreqwestError as cause:
             raise unavailable(cause) from cause
+        if reply.status < 500:
+            self.heard_at = self._clock()
+        return reply
 
     def _slowest_s(self, size: int) -> float:
         return self._timeout_s + size / _BYTES_PER_S_MIN

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import msgspec
+
 from bulkrate.core.lifecycle import Status
-from bulkrate.core.stats import CommitSnapshot, CommitStats
+from bulkrate.core.stats import NOTHING, CommitSnapshot, CommitStats, RemoteSnapshot, UpstreamSnapshot
 from bulkrate.engine.bell import Waiter
 from bulkrate.engine.context import Context
 from bulkrate.engine.delegate.driven import Driven, driven
@@ -51,7 +53,7 @@ class Delegate:
             loops = [
                 group.create_task(self._main_loop(waiter, group)),
                 group.create_task(self._renew_loop()),
-                group.create_task(self._teller.keep_telling(dict, self._commits)),
+                group.create_task(self._teller.keep_telling(self._conditions, self._commits, self._remotes)),
             ]
             await self._stopping.wait()
             for task in loops:
@@ -66,6 +68,18 @@ class Delegate:
     def stop(self) -> None:
         """End soon; whatever was begun is found again by the next."""
         self._stopping.set()
+
+    def _conditions(self) -> dict[str, UpstreamSnapshot]:
+        """Whether the upstreams can be used; they have no window."""
+        return {
+            name: msgspec.structs.replace(
+                NOTHING, state="ok" if one.paused is None else "out", reason=one.paused
+            )
+            for name, one in self._driven.items()
+        }
+
+    def _remotes(self) -> dict[str, RemoteSnapshot]:
+        return {name: one.snapshot() for name, one in self._driven.items()}
 
     def _commits(self) -> CommitSnapshot:
         return self._writer.stats.snapshot(queued=0)

@@ -31,8 +31,8 @@ UPLOADING = ("upload.received", "upload.kept")
 # More lines than one commit of the last account tells of.
 MANY = 6_000
 CANCELLING = ("finish.moved", "finish.telling", "finish.told", "finish.closed")
-# Those of delegated upstreams have a file of their own.
-HERE = [point for point in POINTS if not point.startswith("delegate.")]
+# Those of delegated upstreams and of jobs have files of their own.
+HERE = [point for point in POINTS if not point.startswith(("delegate.", "job."))]
 RUNNING = tuple(point for point in HERE if point not in {*UPLOADING, "finish.telling"})
 
 

@@ -38,6 +38,14 @@ POINTS = {
     "delegate.counted": "All of its results count; it is not recorded as collected.",
     "delegate.collected": "It is collected; its files are still at the provider.",
     "delegate.removed": "Its files are removed; that is not recorded.",
+    "job.read": "A job's rows are kept; that is not recorded.",
+    "job.prepared": "The requests of a round are in files; no record names them.",
+    "job.uploaded": "The server has a part's requests; that is not recorded.",
+    "job.created": "The part's batch exists; that is not recorded.",
+    "job.gathered": "Results are in the log of the job; they do not count yet.",
+    "job.collected": "All results of a part count; it is not recorded as collected.",
+    "job.answered": "A round is over; that is not recorded.",
+    "job.written": "The result is in its place; that is not recorded.",
 }
 
 _VARIABLE = "BULKRATE_DIE_AT"

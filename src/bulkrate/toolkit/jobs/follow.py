@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from bulkrate.engine.points import reach
 from bulkrate.errors import Conflict, JobError, NotFound, ServerUnreachable, Unavailable
 from bulkrate.toolkit.batch_api import GROWING_BYTES, RemoteBatch
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
@@ -113,6 +114,7 @@ class Follower:
         uploaded_before = part.file_id is not None
         if part.file_id is None:
             part.file_id = self._place.api.upload(self._folder / part.file)
+            reach("job.uploaded")
             self._save()
         try:
             batch = self._place.api.create(
@@ -130,6 +132,7 @@ class Follower:
             part.file_id = None
             self._submit(part)
             return
+        reach("job.created")
         part.batch_id, part.status = batch.id, batch.status
         self._save()
 
@@ -206,6 +209,7 @@ class Follower:
             else:
                 part.read_errors += size
             self._record.answers_bytes = self._answers.commit()
+            reach("job.gathered")
             self._save()
             got += len(group)
         return got
@@ -238,6 +242,7 @@ class Follower:
                 )
         part.collected = True
         self._record.answers_bytes = self._answers.commit()
+        reach("job.collected")
         self._save()
         if self._place.embedded:  # the job has all of it now, and would else keep it twice
             for file_id in (part.file_id, batch.output_file_id, batch.error_file_id):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from bulkrate.engine.points import reach
 from bulkrate.errors import BulkrateError, JobError, RecipeError
 from bulkrate.toolkit.jobs import alarm
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
@@ -81,6 +82,7 @@ class Runner:
                 record.reused = take_over(record, self._home, self._recipe, rows, answers)
             record.answers_bytes = answers.commit()
             self._count(answers)
+        reach("job.read")
         record.state = JobState.READY
         self._save()
 
@@ -148,6 +150,7 @@ class Runner:
         if sink is not None:
             with self._rows() as rows, self._answers(writable=False) as answers:
                 write(sink, self.table(answers), joined(self._recipe, rows, answers, told=self.told))
+            reach("job.written")
             record.left_out, record.written = getattr(sink, "left_out", 0), True
         if record.state is JobState.WRITING:
             self._remember()
@@ -271,6 +274,7 @@ class Runner:
         answers.add(unfit)
         record.answers_bytes = answers.commit()
         round_ = Round(purpose=chosen.purpose, parts=writer.close(), model=chosen.model)
+        reach("job.prepared")
         record.rounds.append(round_)
         record.renewed = False
         self._save()
@@ -308,6 +312,7 @@ class Runner:
         )
 
     def _finish_round(self, round_: Round, answers: Answers) -> None:
+        reach("job.answered")
         round_.done = True
         self._count(answers)
         self._save()

@@ -146,6 +146,11 @@ def pause_s(pauses: int, *, first_s: float, jitter: float) -> float:
     return first_s * min(grown, _PAUSE_GROWS_TO) * (1 - jitter / 4)
 
 
+def pause_s_max(first_s: float) -> float:
+    """The longest pause between two looks."""
+    return first_s * _PAUSE_GROWS_TO
+
+
 def last_chance(generation: int, attempts: int) -> bool:
     """Whether lines of a group have no further one before them. The first has the generation 1."""
     return generation >= attempts

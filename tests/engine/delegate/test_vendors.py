@@ -122,3 +122,26 @@ async def test_a_wrong_key_is_said(data, provider):
         await house.until(batch_id, lambda batch: batch.progress.paused is not None)
         provider.double.key = key
         assert (await house.until_ended(batch_id)).request_counts.completed == 2
+
+
+@pytest.mark.parametrize("ahead_s", [-7_200, 7_200])
+async def test_clocks_that_differ_by_hours_buy_nothing_twice(data, provider, ahead_s):
+    ids = fresh_ids(4)
+    provider.double._ahead_s = ahead_s
+    provider.go_wrong(lose_create=1)
+    async with housed(data, {"provider": delegated(provider)}) as house:
+        batch_id = await house.begin(ids)
+        assert (await house.until_ended(batch_id)).request_counts.completed == 4
+    assert provider.created == [4]
+    assert provider.bought(ids) == once(ids)
+
+
+async def test_an_account_over_its_limit_is_said_and_costs_no_line(data, provider):
+    provider.go_wrong(broke=True)
+    async with housed(data, {"provider": delegated(provider)}) as house:
+        batch_id = await house.begin(fresh_ids(2))
+        waiting = await house.until(batch_id, lambda batch: batch.progress.paused is not None)
+        assert "over its spending limit" in waiting.progress.paused
+        provider.go_wrong()
+        assert (await house.until_ended(batch_id)).request_counts.completed == 2
+    assert provider.created == [2]

@@ -122,6 +122,8 @@ def _refused(driven: Driven, remote: RemoteRecord, refusal: Refusal, *, named: b
             driven.pause(refusal.message)
             driven.quotas.hold(remote, now=now)
         return Verdict(generation=remote.generation - 1, rejections=remote.rejections)
+    if refusal.why is Why.MODEL:  # all lines have the same
+        named = False
     if named and remote.rejections < _REJECTIONS_MAX:
         return Verdict(generation=remote.generation - 1, rejections=remote.rejections + 1)
     again = Verdict(generation=remote.generation, rejections=remote.rejections)

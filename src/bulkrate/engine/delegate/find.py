@@ -14,8 +14,9 @@ from bulkrate.providers.batch.base import Found, Garbled, Remote, Shard, read_li
 from bulkrate.store.records import RemoteRecord
 from bulkrate.telemetry import log_event
 
-# The provider's clock may differ from ours by so much.
+# The provider's clock may differ by so much from what its last answer said.
 _CLOCKS_S = 600
+_LISTINGS_MAX = 3
 # A list may lag behind a creation: so many first pauses must have passed before one that is not in it is
 # taken not to be there.
 _LAG_POLLS = 4
@@ -34,8 +35,7 @@ class Doubt(Enum):
 async def find(driven: Driven, remote: RemoteRecord, shard: Shard) -> Remote | Doubt:
     """The remote batch of an intent whose create call was perhaps heard. Raises `RemoteRefused`."""
     asked_at = remote.create_asked_at or remote.intended_at
-    since = int(remote.intended_at) - _CLOCKS_S
-    found = await driven.http.do(driven.vendor.find(shard, since=since, file_id=remote.file_id))
+    found = await _listed(driven, remote, shard)
     known = await driven.context.ask(driven.context.store.remotes.known_ids, driven.name)
     doubt = Doubt.NONE
     for one in found:
@@ -50,6 +50,22 @@ async def find(driven: Driven, remote: RemoteRecord, shard: Shard) -> Remote | D
     if driven.context.clock() - asked_at < _LAG_POLLS * driven.upstream.poll_s:
         return Doubt.OPEN
     return doubt
+
+
+async def _listed(driven: Driven, remote: RemoteRecord, shard: Shard) -> tuple[Found, ...]:
+    """What the provider has since the intent, by its own clock. That is known once it has answered: if it is
+    further behind ours than was thought, the list is asked for again, from further back.
+    """
+    # Our own clock may have been ahead when the intent was written.
+    meant_at = min(remote.intended_at, driven.context.clock())
+    found: tuple[Found, ...] = ()
+    for _ in range(_LISTINGS_MAX):
+        behind_s = driven.http.behind_s
+        since = int(meant_at - behind_s) - _CLOCKS_S
+        found = await driven.http.do(driven.vendor.find(shard, since=since, file_id=remote.file_id))
+        if driven.http.behind_s <= behind_s + _CLOCKS_S / 2:
+            break
+    return found
 
 
 async def _belongs(driven: Driven, shard: Shard, found: Found) -> bool | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,6 +48,8 @@ class RemoteHttp:
     def __init__(self, upstream: Upstream, vendor: Vendor, *, clock: Callable[[], float]) -> None:
         #: When it last answered anything, Unix seconds.
         self.heard_at: float | None = None
+        #: How far the provider's clock is behind ours, by the `date` of its last answer; never below 0.
+        self.behind_s = 0.0
         self._clock = clock
         self._base = vendor.base(upstream.url)
         self._timeout_s = upstream.timeout_s
@@ -93,8 +96,11 @@ class RemoteHttp:
                 reply = await _reply(response)
         except PyreqwestError as cause:
             raise unavailable(cause) from cause
+        now = self._clock()
         if reply.status < 500:
-            self.heard_at = self._clock()
+            self.heard_at = now
+        if (date := _moment(reply.headers.get("date"))) is not None:
+            self.behind_s = max(0.0, now - date)
         return reply
 
     def _slowest_s(self, size: int) -> float:
@@ -131,6 +137,14 @@ async def _around(body: Content, content: Reader) -> AsyncIterator[bytes]:
         yield await asyncio.to_thread(content.read_at, offset, _PIECE_BYTES)
     if body.after:
         yield body.after
+
+
+def _moment(date: str | None) -> float | None:
+    """Unix seconds of a `date` header; None without one that can be read."""
+    try:
+        return parsedate_to_datetime(date).timestamp() if date else None
+    except ValueError:
+        return None
 
 
 async def _next_chunk(response: Response) -> bytes | None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from bulkrate.core.delegation import Wish
+from bulkrate.core.delegation import Wish, pause_s_max
 from bulkrate.engine.delegate.collect import Truncated, Verdict, collect, give_up
 from bulkrate.engine.delegate.driven import Driven
 from bulkrate.engine.delegate.follow import RemoteGone, follow
@@ -32,6 +32,8 @@ _FAILURES_SHOW = 3
 _PATIENCE_S = 3_600.0
 # A longer Retry-After is cut to this, so that a confused provider cannot park a batch for days.
 _RETRY_AFTER_S_MAX = 3_600.0
+# No wait for a quota, and no Retry-After, is longer.
+_WAIT_S_MAX = 1.25 * _RETRY_AFTER_S_MAX
 _TROUBLE_WAIT_S = 1.0
 _TRIPPED_WAIT_S = 30.0
 
@@ -78,10 +80,13 @@ class Shepherd:
         driven.tries.pop(remote.seq, None)
 
     async def _sleep(self, remote: RemoteRecord) -> None:
-        """Until it is time, or somebody wakes us."""
+        """Until it is time, or somebody wakes us. A moment further away than any pause is one of a clock that
+        has been set right since.
+        """
         wake = self._wakes[remote.seq]
         nap_s = _NAP_POLLS * self._driven.context.settings.timing.poll_s
-        while (left := remote.look_at - self._driven.context.clock()) > 0 and not wake.is_set():
+        most_s = max(_WAIT_S_MAX, pause_s_max(self._driven.upstream.poll_s))
+        while 0 < (left := remote.look_at - self._driven.context.clock()) <= most_s and not wake.is_set():
             try:
                 async with asyncio.timeout(min(left, nap_s)):
                     await wake.wait()

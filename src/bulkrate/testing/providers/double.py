@@ -15,6 +15,7 @@ import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import Any
 
 import msgspec
@@ -127,11 +128,18 @@ class Double(ABC):
 
         async def guarded(request: Request) -> Response:
             self.books.calls[kind] += 1
+            response = await answered(request)
+            response.headers["date"] = formatdate(self.now, usegmt=True)
+            return response
+
+        async def answered(request: Request) -> Response:
             try:
                 if self.faults.down:
                     raise Refused(503, "the double is down", "unavailable")
                 if self.key_in(request) != self.key:
                     raise Refused(401, "the key is not valid", "invalid_api_key")
+                if kind == "create" and self.faults.broke:
+                    raise self.out_of_money()
                 if kind in {"create", "look", "list", "results"} and self.faults.spend(f"fail_{kind}"):
                     raise Refused(500, "made to fail by the double", "server_error")
                 response = await act(request)
@@ -170,6 +178,10 @@ class Double(ABC):
     def quota_full(self, room: int | None) -> Refused:  # noqa: ARG002
         """What is said when a job does not fit beside those that wait."""
         return Refused(429, "the quota of batches is full", "rate_limit_exceeded")
+
+    def out_of_money(self) -> Refused:
+        """What is said when the account may not buy any more."""
+        return Refused(402, "the account is over its spending limit", "billing_error")
 
     def job(self, ident: str) -> Job:
         """The job of this id, as it is now."""

@@ -27,6 +27,8 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     fail_results: int = 0
     #: Creations that are refused because the quota is full.
     quota_full: int = 0
+    #: The account is over its limit: nothing is created.
+    broke: bool = False
     #: A quota of tokens (four letters each) that may be in jobs that have not ended; None is no limit.
     enqueued_tokens_max: int | None = None
     #: Creations in an hour of the virtual clock; None is no limit.

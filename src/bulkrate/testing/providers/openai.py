@@ -66,6 +66,10 @@ class OpenAIProxy(Double):
         """OpenAI's words, which clients search for."""
         return Refused(429, _quota_words(room), "token_limit_exceeded")
 
+    def out_of_money(self) -> Refused:
+        """OpenAI's words."""
+        return Refused(429, "You exceeded your current quota, please check your plan.", "insufficient_quota")
+
     # Files
 
     async def _upload(self, request: Request) -> Response:

@@ -40,5 +40,11 @@ def serve(app: ASGIApp, *, name: str, host: str, port: int) -> None:
 
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
-        app, http=SandboxProtocol, ws="none", lifespan="off", log_config=None, access_log=False
+        app,
+        http=SandboxProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        date_header=False,  # a double's clock is its own
     )

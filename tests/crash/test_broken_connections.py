@@ -64,7 +64,7 @@ def test_connections_closed_at_any_moment_while_idle_cost_no_line_an_attempt(
 def test_connections_closed_after_every_answer_cost_no_line_an_attempt(
     data: Path, upstream: Process, journal: Journal
 ) -> None:
-    ids = fresh_ids(3_000)
+    ids = fresh_ids(1_500)
     with running(Server(data, upstream.url, env=ONE_ATTEMPT)) as server:
         batch = submit(server.client, input_of(ids, "[[sandbox:close]]"))
         check_all_answered(server, journal, batch.id, ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -225,7 +226,9 @@ def test_a_thousand_tiny_batches_at_once_all_complete(
         client = server.client
         first = submit(client, input_of(ids))
         again = {"input_file_id": first.input_file_id, "endpoint": first.endpoint, "completion_window": "24h"}
-        batches = [first.id, *(client.batches.create(**again).id for _ in range(999))]
+        with ThreadPoolExecutor(16) as threads:
+            created = threads.map(lambda _: client.batches.create(**again).id, range(999))
+            batches = [first.id, *created]
         wait_until(lambda: server.get("/health")["batches"], lambda counts: counts == {"completed": 1_000})
         for batch_id in batches[::50]:
             check_books(client, batch_id, ids)

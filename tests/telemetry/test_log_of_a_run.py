@@ -54,6 +54,7 @@ def test_no_prompt_no_answer_and_no_key_is_in_the_log_of_a_real_run(data: Path, 
             assert wait_until_ended(server.client, bad.id).status == "failed"
             Http(server.port, {"authorization": f"Bearer {KEY}"}).post("/v1/batches", PROMPT.encode())
             _lose(upstream)
+            submit(server.client, jsonl(chat_line(PROMPT, PROMPT)))  # what cannot be sent tells at once
             server.wait_for_log("upstream_out")
             assert server.stop() == 0
         said = "".join(server.log)

@@ -183,5 +183,10 @@ class GivenRequests:
             model = body.get("model") or self._model
             if not isinstance(model, str):
                 raise SourceError(f'request {number} names no "model"; put it into the body, or give model=…')
-            whole = msgspec.json.encode({**body, "model": model})
+            try:
+                whole = msgspec.json.encode({**body, "model": model})
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                raise SourceError(
+                    f"request {number} cannot be said in JSON: {error}; give plain values"
+                ) from error
             yield {"custom_id": str(number), "url": self._endpoint, "model": model, "body": whole}

@@ -47,7 +47,7 @@ def answer(row: int, *, read: int, cached: int, wrote: int, delegated: str | Non
 
 
 def test_each_line_is_billed_at_the_price_it_was_bought_at(prices) -> None:
-    """The bill once shared the tokens out by lines, as if the dear half had been as short as the cheap one."""
+    """The bill once shared tokens out by lines, as if the dear half had been as short as the cheap one."""
     lines = [
         *(answer(row, read=100_000, cached=0, wrote=1_000, delegated="openai") for row in (0, 1, 2)),
         *(answer(row, read=1_000, cached=400, wrote=90_000, delegated=None) for row in (3, 4, 5)),

@@ -7,12 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.accounting import Journal, check_books, fresh_ids, input_of
+from tests.crash.accounting import Journal, check_books, fresh_ids, input_of, line
 from tests.crash.test_outages import free_port, paused, sandbox_at
 from tests.support.clock import Clock
 from tests.support.gateway import gateway
 from tests.support.names import Names
-from tests.support.processes import Server, lines_of, running, submit, wait_until, wait_until_ended
+from tests.support.processes import (
+    Server,
+    jsonl,
+    lines_of,
+    running,
+    sandbox,
+    submit,
+    wait_until,
+    wait_until_ended,
+)
 
 pytestmark = pytest.mark.server
 
@@ -86,6 +95,28 @@ def test_an_outage_behind_a_gateway_that_stays_up_costs_no_line_anything(
         with running(sandbox_at(port, journal.path)):
             check_all_answered(server, batch.id, ids)
     check_sent_once(journal, ids)
+
+
+def test_a_line_that_kills_the_server_behind_a_gateway_ends_with_the_gateways_words(
+    data: Path, tmp_path: Path
+) -> None:
+    """The gateway lives and its list stays, so no inquest is held. See docs/flaws.md for what that can cost."""
+    ids, few = fresh_ids(100), {"BULKRATE_RETRY__BACKOFF_S_MIN": "0.2", "BULKRATE_RETRY__ATTEMPTS_MAX": "3"}
+    lines = [line(custom_id) for custom_id in ids]
+    lines[50] = line(ids[50], "[[sandbox:sleep_ms=10,crash]]")
+    with (
+        running(sandbox("--latency-ms", "20", "--restart-s", "0.1")) as upstream,
+        gateway(upstream.port, keeps_list=True) as between,
+        running(Server(data, env=behind(between.url, **few))) as server,
+    ):
+        batch = wait_until_ended(server.client, submit(server.client, jsonl(*lines)).id)
+        check_books(server.client, batch.id, ids)
+        told = {
+            answer["custom_id"]: answer["response"]["status_code"]
+            for answer in lines_of(server.client, batch.error_file_id)
+        }
+    assert ids[50] in told
+    assert set(told.values()) == {502}
 
 
 def test_what_a_gateway_says_for_longer_than_an_outage_may_last_is_told_and_can_be_retried(

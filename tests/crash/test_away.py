@@ -100,7 +100,7 @@ def test_an_outage_behind_a_gateway_that_stays_up_costs_no_line_anything(
 def test_a_line_that_kills_the_server_behind_a_gateway_ends_with_the_gateways_words(
     data: Path, tmp_path: Path
 ) -> None:
-    """The gateway lives and its list stays, so no inquest is held. See docs/flaws.md for what that can cost."""
+    """The gateway lives and its list stays, so no inquest is held: see docs/flaws.md for what that costs."""
     ids, few = fresh_ids(100), {"BULKRATE_RETRY__BACKOFF_S_MIN": "0.2", "BULKRATE_RETRY__ATTEMPTS_MAX": "3"}
     lines = [line(custom_id) for custom_id in ids]
     lines[50] = line(ids[50], "[[sandbox:sleep_ms=10,crash]]")

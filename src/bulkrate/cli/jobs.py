@@ -192,7 +192,7 @@ def prune(
     older_than: Annotated[
         str, typer.Option("--older-than", metavar="30d", help="Only jobs that ended longer ago than this.")
     ] = "30d",
-    yes: Yes = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before they are deleted.")] = False,
     data: Data = None,
     config: Config = None,
 ) -> None:

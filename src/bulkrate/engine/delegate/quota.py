@@ -147,7 +147,8 @@ class Quotas:
         return Quota(limit=limit if told else self.limits(model).enqueued_tokens_max, told=told)
 
     def _lesson(self, model: str, quota: Quota) -> LessonRecord:
-        learnt = quota.learnt_at is not None
+        # A limit of the settings is no lesson: they may say another one the next time.
+        learnt = quota.learnt_at is not None and quota.limit != self._given(model).limit
         return LessonRecord(
             upstream=self._name,
             model=model,

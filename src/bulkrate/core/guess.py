@@ -222,7 +222,7 @@ def _add_space(found: dict[str, list[float]], run: str, times: int) -> None:
         _add(found, "newline", times, 0)
         if run.endswith(("  ", "\t")):
             _add(found, "indent", times, 0)
-    elif len(run) > 1 or run == "\t":
+    elif run != " ":
         _add(found, "gap", times, 0)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import bulkrate
-from tests.support.command import environment, record_of
+from tests.support.command import environment, hosts_stopped, record_of
 from tests.support.processes import Server, running, sandbox, wait_until
 
 PIPELINES = Path(__file__).parents[2] / "examples" / "pipelines"
@@ -188,3 +188,36 @@ def test_what_a_pipeline_calls_is_there(path: Path) -> None:
             and node.value.id == "bulkrate"
         ):
             assert hasattr(bulkrate, node.attr), node.attr
+
+
+def test_the_dag_runs(tmp_path: Path) -> None:
+    pytest.importorskip("airflow")
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "jobs").mkdir()
+    shutil.copy(PIPELINES / "airflow_dag.py", tmp_path / "dags")
+    job = (PIPELINES.parent / "rows" / "nightly" / "bulkrate.toml").read_text(encoding="utf-8")
+    rows = PIPELINES.parent / "reviews.jsonl"
+    (tmp_path / "jobs" / "bulkrate.toml").write_text(job.replace("../../reviews.jsonl", str(rows)))
+    env = environment(
+        {
+            "AIRFLOW_HOME": str(tmp_path / "airflow"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "JOBS_FOLDER": str(tmp_path / "jobs"),
+            "POKE_S": "2",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+    )
+    with hosts_stopped(tmp_path / "jobs" / ".bulkrate"):
+        for words in (["db", "migrate"], ["dags", "test", "nightly_reviews", "2026-11-21"]):
+            done = subprocess.run(
+                ["airflow", *words],
+                env=env,
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=True,
+            )
+    assert "state=success" in done.stdout + done.stderr
+    assert (tmp_path / "jobs" / "labelled.csv").exists()

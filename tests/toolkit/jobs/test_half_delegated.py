@@ -15,7 +15,7 @@ pytestmark = pytest.mark.server
 
 MODEL = "half-and-half"
 # Seconds from the creation until late lines go online.
-LATE_AFTER_S = 8
+LATE_AFTER_S = 15
 CONFIG = """
 [upstreams.provider]
 kind = "openai-batch"

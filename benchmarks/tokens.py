@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bulkrate.core.guess import Vocabulary, guess
-from bulkrate.toolkit.counting import counter
+from bulkrate.toolkit.prices.counting import counter
 
 ROOT = Path(__file__).parents[1]
 _FILES_MAX = 40

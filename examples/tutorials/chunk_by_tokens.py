@@ -24,7 +24,7 @@ from typing import Any
 from openai import OpenAI
 from openai.types import Batch
 
-from bulkrate.toolkit.counting import counter
+from bulkrate.toolkit.prices.counting import counter
 
 MODEL = os.environ.get("MODEL", "gpt-4o-mini")
 ENDPOINT = "/v1/chat/completions"

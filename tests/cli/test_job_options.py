@@ -7,7 +7,7 @@ import typer
 
 from bulkrate.cli.job_options import JobOptions
 from bulkrate.cli.job_spec import seconds, share, spec_of
-from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.questions.asking import Asking
 
 COMMANDS = ("run", "classify", "embed", "extract", "summarize", "translate", "report")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkrate.core.guess import Guess, Vocabulary, guess, measure
-from bulkrate.toolkit.counting import counter
+from bulkrate.toolkit.prices.counting import counter
 
 TEXTS = texts()
 OPENAI = (Vocabulary.O200K, Vocabulary.CL100K)

@@ -23,8 +23,8 @@ from bulkrate.server.metrics import FAMILIES
 from bulkrate.server.table import OPERATIONS
 from bulkrate.telemetry import EVENTS
 from bulkrate.toolkit.api import Options
-from bulkrate.toolkit.asking import Asking
 from bulkrate.toolkit.job import Job, Results, RowResult
+from bulkrate.toolkit.questions.asking import Asking
 
 ROOT = Path(__file__).parents[2]
 SHARED = {field.name for field in fields(JobOptions)}

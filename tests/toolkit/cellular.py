@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from bulkrate.toolkit.table import Vector
+from bulkrate.toolkit.rows.table import Vector
 
 ZONES = st.sampled_from(
     [UTC, timezone(timedelta(hours=-5, minutes=-30)), ZoneInfo("UTC"), ZoneInfo("Europe/Berlin")]

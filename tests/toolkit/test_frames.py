@@ -13,8 +13,8 @@ import pytest
 
 from bulkrate.errors import SinkError
 from bulkrate.toolkit.frames import to_arrow, to_pandas, to_polars
+from bulkrate.toolkit.rows.table import Column, Table, Vector
 from bulkrate.toolkit.sources import open_source
-from bulkrate.toolkit.table import Column, Table, Vector
 
 _TABLE = Table(
     columns=(

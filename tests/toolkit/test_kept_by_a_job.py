@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 import bulkrate
-from bulkrate.toolkit.host import Door
+from bulkrate.toolkit.places.host import Door
 from tests.support.processes import wait_until
 
 ROWS = [{"id": n, "text": f"text {n}"} for n in range(6)]

@@ -21,7 +21,7 @@ from bulkrate.wording import called, either, typed
 
 SOURCE = Path(bulkrate.__file__).parent
 #: What only a command gets to.
-OF_COMMANDS = {SOURCE / "toolkit" / "pricing.py": {"--from"}}
+OF_COMMANDS = {SOURCE / "toolkit" / "prices" / "pricing.py": {"--from"}}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"bulkrate (?:run|status|watch|resume|retry|cancel|results|export)\b")
 

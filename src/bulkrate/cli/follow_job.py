@@ -23,10 +23,10 @@ from bulkrate.errors import ConfigError, JobError, OverBudget
 from bulkrate.wording import typed
 
 if TYPE_CHECKING:
-    from bulkrate.toolkit.asking import Asking
     from bulkrate.toolkit.jobs.desk import Desk
     from bulkrate.toolkit.jobs.progress import Progress
     from bulkrate.toolkit.jobs.record import JobFolder, JobRecord
+    from bulkrate.toolkit.questions.asking import Asking
 
 # A process in the background has so long to take up its job before it is left alone with it.
 _BEGIN_S_MAX = 60.0

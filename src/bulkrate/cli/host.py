@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bulkrate.engine.context import Context
     from bulkrate.sandbox import SandboxOptions
-    from bulkrate.toolkit.host import HostAsk
+    from bulkrate.toolkit.places.host import HostAsk
 
 _LOOK_S = 0.5
 # With nothing to do it stays for the next command of a script or a notebook.
@@ -31,7 +31,7 @@ def host(folder: Annotated[Path, typer.Argument(metavar="FOLDER")]) -> None:
 
     from bulkrate.engine.folder import data_folder, owned
     from bulkrate.telemetry import log_to_stderr
-    from bulkrate.toolkit.host import DOOR, EXIT_TAKEN, HostAsk
+    from bulkrate.toolkit.places.host import DOOR, EXIT_TAKEN, HostAsk
 
     ask = msgspec.json.decode(sys.stdin.buffer.read(), type=HostAsk)
     settings = msgspec.structs.replace(ask.settings, data=str(folder), host="127.0.0.1", port=0)
@@ -108,7 +108,7 @@ async def _serve(folder: Path, context: Context) -> None:
     from bulkrate.engine import Engine
     from bulkrate.server.app import create_app
     from bulkrate.server.run import run
-    from bulkrate.toolkit.host import DOOR
+    from bulkrate.toolkit.places.host import DOOR
 
     engine = Engine(context)
     for old in await engine.keys.list():
@@ -158,7 +158,7 @@ _AT_WORK = ("validating", "in_progress", "finalizing", "cancelling")
 def _write_door(path: Path, port: int, secret: str) -> None:
     import msgspec
 
-    from bulkrate.toolkit.host import Door
+    from bulkrate.toolkit.places.host import Door
 
     data = msgspec.json.encode(Door(url=f"http://127.0.0.1:{port}/v1", key=secret, pid=os.getpid()))
     scratch = path.with_suffix(".new")

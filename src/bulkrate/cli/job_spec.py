@@ -12,9 +12,9 @@ import typer
 from bulkrate.cli.job_options import JobOptions
 
 if TYPE_CHECKING:
-    from bulkrate.toolkit.asking import Asking
     from bulkrate.toolkit.jobs.spec import JobSpec, Rule
-    from bulkrate.toolkit.table import VectorType
+    from bulkrate.toolkit.questions.asking import Asking
+    from bulkrate.toolkit.rows.table import VectorType
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 #: Re-asking costs a request, and helps most where answers have a form to keep.
@@ -25,7 +25,7 @@ _RETRIES = 1
 def spec_of(asking: Asking, what: str, options: JobOptions) -> JobSpec:
     """The job that a command line describes. Raises `typer.BadParameter`, `ConfigError`."""
     from bulkrate.toolkit.jobs.spec import JobSpec, ModelAsk, SinkAsk, SourceAsk, Watch, dollars
-    from bulkrate.toolkit.place import asked_place
+    from bulkrate.toolkit.places.place import asked_place
 
     return JobSpec(
         asking=msgspec.structs.replace(asking, params=asking.params | _params(options)),
@@ -82,7 +82,7 @@ def text_of(given: str | None) -> str | None:
 
 def schema_of(given: str | None) -> dict[str, Any] | None:
     """The JSON schema that a flag names. Raises `RecipeError`."""
-    from bulkrate.toolkit import schemas
+    from bulkrate.toolkit.questions import schemas
 
     return None if given is None else schemas.schema_of(given)
 

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from bulkrate.core.pricelist import Head
     from bulkrate.core.prices import Price
-    from bulkrate.toolkit.pricing import PriceBook
+    from bulkrate.toolkit.prices.pricing import PriceBook
 
 app = typer.Typer(help="See what models cost, and refresh the list of prices.", no_args_is_help=True)
 
@@ -119,7 +119,7 @@ def update(
     """
     import msgspec
 
-    from bulkrate.toolkit import pricing
+    from bulkrate.toolkit.prices import pricing
 
     new, changes, path = pricing.update(origin, to)
     if _wants_json(as_json):
@@ -139,7 +139,7 @@ def _book(file: Path | None) -> PriceBook:
     import os
 
     from bulkrate import config
-    from bulkrate.toolkit.pricing import PriceBook
+    from bulkrate.toolkit.prices.pricing import PriceBook
 
     return PriceBook.load(overrides=config.load(file=file, environ=os.environ, flags={}).prices)
 

@@ -57,7 +57,7 @@ def classify(
     """
     from bulkrate.cli.follow_job import run_job
     from bulkrate.cli.job_spec import text_of
-    from bulkrate.toolkit.asking import Asking
+    from bulkrate.toolkit.questions.asking import Asking
 
     asking = Asking(
         recipe="classify",
@@ -99,7 +99,7 @@ def embed(
     """
     from bulkrate.cli.follow_job import run_job
     from bulkrate.cli.job_spec import text_of, vector_type
-    from bulkrate.toolkit.asking import Asking
+    from bulkrate.toolkit.questions.asking import Asking
 
     asking = Asking(
         recipe="embed",
@@ -135,7 +135,7 @@ def extract(
     """
     from bulkrate.cli.follow_job import run_job
     from bulkrate.cli.job_spec import schema_of, text_of
-    from bulkrate.toolkit.asking import Asking
+    from bulkrate.toolkit.questions.asking import Asking
 
     asking = Asking(
         recipe="extract",
@@ -166,7 +166,7 @@ def summarize(
     """
     from bulkrate.cli.follow_job import run_job
     from bulkrate.cli.job_spec import text_of
-    from bulkrate.toolkit.asking import Asking
+    from bulkrate.toolkit.questions.asking import Asking
 
     asking = Asking(
         recipe="summarize",
@@ -197,7 +197,7 @@ def translate(
     """
     from bulkrate.cli.follow_job import run_job
     from bulkrate.cli.job_spec import text_of
-    from bulkrate.toolkit.asking import Asking
+    from bulkrate.toolkit.questions.asking import Asking
 
     asking = Asking(
         recipe="translate",
@@ -237,7 +237,7 @@ def report(
     """
     from bulkrate.cli.follow_job import run_job
     from bulkrate.cli.job_spec import text_of
-    from bulkrate.toolkit.asking import Asking
+    from bulkrate.toolkit.questions.asking import Asking
 
     asking = Asking(
         recipe="report",

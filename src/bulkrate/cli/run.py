@@ -70,7 +70,7 @@ def run(
     """
     from bulkrate.cli.follow_job import run_job
     from bulkrate.cli.job_spec import schema_of, text_of
-    from bulkrate.toolkit.asking import Asking
+    from bulkrate.toolkit.questions.asking import Asking
 
     if prompt is None and file is not None and _holds_requests(file):
         asking = Asking(recipe="requests", endpoint=endpoint)

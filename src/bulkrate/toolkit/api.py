@@ -14,15 +14,15 @@ from typing import Any
 import msgspec
 
 from bulkrate.errors import RecipeError
-from bulkrate.toolkit import schemas
-from bulkrate.toolkit.asking import Asking
 from bulkrate.toolkit.job import Job, Results
 from bulkrate.toolkit.jobs.desk import Desk
 from bulkrate.toolkit.jobs.spec import JobSpec, ModelAsk, Rule, SinkAsk, SourceAsk, Watch, dollars
-from bulkrate.toolkit.place import asked_place
+from bulkrate.toolkit.places.place import asked_place
+from bulkrate.toolkit.questions import schemas
+from bulkrate.toolkit.questions.asking import Asking
 from bulkrate.toolkit.recipes.requests import GivenRequests
+from bulkrate.toolkit.rows.table import VectorType
 from bulkrate.toolkit.sources import open_source
-from bulkrate.toolkit.table import VectorType
 
 _CHAT = "/v1/chat/completions"
 

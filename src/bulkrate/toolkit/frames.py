@@ -12,9 +12,9 @@ from typing import Any
 
 from bulkrate.errors import SinkError
 from bulkrate.toolkit import extras
-from bulkrate.toolkit.fitting import Fit, Shape
+from bulkrate.toolkit.rows.fitting import Fit, Shape
+from bulkrate.toolkit.rows.table import Row, Table
 from bulkrate.toolkit.sinks.layout import Layout
-from bulkrate.toolkit.table import Row, Table
 
 _ROWS_AT_ONCE = 1_000
 

@@ -25,10 +25,10 @@ from bulkrate.toolkit.jobs.money import Prices, told_of
 from bulkrate.toolkit.jobs.reading import rows_path
 from bulkrate.toolkit.jobs.record import JobFolder, JobRecord
 from bulkrate.toolkit.jobs.summary import summary, summary_lines
-from bulkrate.toolkit.plain import numbers
 from bulkrate.toolkit.recipes.classify import confidence_column
-from bulkrate.toolkit.snapshot import RowLog, decoded
-from bulkrate.toolkit.table import Row, Vector
+from bulkrate.toolkit.rows.plain import numbers
+from bulkrate.toolkit.rows.snapshot import RowLog, decoded
+from bulkrate.toolkit.rows.table import Row, Vector
 from bulkrate.wording import called
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from bulkrate.toolkit.asking import Asking
 from bulkrate.toolkit.jobs.desk import Desk, Listener
 from bulkrate.toolkit.jobs.record import JobFolder, JobRecord
 from bulkrate.toolkit.jobs.spec import JobSpec, ModelAsk
-from bulkrate.toolkit.place import PlaceAsk
+from bulkrate.toolkit.places.place import PlaceAsk
+from bulkrate.toolkit.questions.asking import Asking
 from bulkrate.toolkit.sources import open_source
 from tests.support.processes import Process, Server, running, sandbox
 from tests.toolkit.jobs.plain import PlainServer

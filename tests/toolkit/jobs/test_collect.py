@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkrate.toolkit.asking import Asking
 from bulkrate.toolkit.jobs.answers import Answers, Status
 from bulkrate.toolkit.jobs.collect import Collector, lines_in
 from bulkrate.toolkit.jobs.requests import custom_id_of, rows_in
-from bulkrate.toolkit.plain import numbers
+from bulkrate.toolkit.questions.asking import Asking
 from bulkrate.toolkit.recipes import recipe_of
-from bulkrate.toolkit.snapshot import decoded
+from bulkrate.toolkit.rows.plain import numbers
+from bulkrate.toolkit.rows.snapshot import decoded
 
 ROWS = 6
 MAP = recipe_of(Asking(recipe="map", prompt="{{ text }}"))

@@ -10,7 +10,7 @@ import pytest
 from bulkrate.errors import JobError, OverBudget
 from bulkrate.toolkit.jobs.record import JobState
 from bulkrate.toolkit.jobs.spec import ModelAsk, SourceAsk, Watch
-from bulkrate.toolkit.place import PlaceAsk
+from bulkrate.toolkit.places.place import PlaceAsk
 from tests.toolkit.jobs.conftest import Quick, asked, run
 
 ROWS = [{"text": "a"}, {"text": "b"}]

@@ -11,7 +11,7 @@ from bulkrate.core.estimate import Estimator
 from bulkrate.core.prices import BATCH, Price
 from bulkrate.toolkit.jobs.money import Forecast, Prices, bought, hold_to, spent
 from bulkrate.toolkit.jobs.record import JobRecord, Tokens
-from bulkrate.toolkit.place import PlaceAsk
+from bulkrate.toolkit.places.place import PlaceAsk
 from bulkrate.wire.lines import response_line
 from tests.toolkit.jobs.test_collect import collector
 

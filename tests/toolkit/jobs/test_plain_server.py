@@ -8,7 +8,7 @@ import pytest
 from bulkrate.errors import ConfigError, JobError, NotFound
 from bulkrate.toolkit.jobs.record import JobState
 from bulkrate.toolkit.jobs.spec import ModelAsk, Rule
-from bulkrate.toolkit.place import PlaceAsk
+from bulkrate.toolkit.places.place import PlaceAsk
 from bulkrate.toolkit.sources import open_source
 from tests.toolkit.jobs.conftest import Quick, adds_up, asked, rows_of, run
 

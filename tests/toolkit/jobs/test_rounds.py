@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkrate.errors import RecipeError
-from bulkrate.toolkit.asking import Asking
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
 from bulkrate.toolkit.jobs.record import JobRecord, Purpose, Round
 from bulkrate.toolkit.jobs.rounds import model_of, next_round
 from bulkrate.toolkit.jobs.spec import JobSpec, ModelAsk, Rule
+from bulkrate.toolkit.questions.asking import Asking
 
 FIRST, RETRY, REASK, ESCALATE = Purpose
 GOOD = {"status": 3}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.questions.asking import Asking
 from bulkrate.toolkit.recipes import recipe_of
 from bulkrate.toolkit.recipes.base import Again, Invalid, Reading, Value
 from bulkrate.toolkit.recipes.conversation import WRITERS

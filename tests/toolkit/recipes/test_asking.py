@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bulkrate.errors import RecipeError
-from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.questions.asking import Asking
 from bulkrate.toolkit.recipes import RECIPES, check, recipe_of
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}

@@ -3,11 +3,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.questions.asking import Asking
 from bulkrate.toolkit.recipes import recipe_of
 from bulkrate.toolkit.recipes.base import Invalid, Value
 from bulkrate.toolkit.recipes.labels import Labels
-from bulkrate.toolkit.table import Column
+from bulkrate.toolkit.rows.table import Column
 from tests.toolkit.recipes.answers import chat
 
 MOODS = Asking(recipe="classify", column="text", labels=("positive", "negative", "very positive"))

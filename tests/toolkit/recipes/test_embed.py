@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.questions.asking import Asking
 from bulkrate.toolkit.recipes import recipe_of
 from bulkrate.toolkit.recipes.base import Invalid, Reading, Value
-from bulkrate.toolkit.table import Column, Vector
+from bulkrate.toolkit.rows.table import Column, Vector
 
 FORMATS = {"float32": "f", "float16": "e", "int8": "b"}
 

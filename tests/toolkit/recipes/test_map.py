@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from bulkrate.errors import RecipeError
-from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.questions.asking import Asking
 from bulkrate.toolkit.recipes import recipe_of
 from bulkrate.toolkit.recipes.base import Again, Invalid, Value
-from bulkrate.toolkit.table import Column
+from bulkrate.toolkit.rows.table import Column
 from tests.toolkit.recipes.answers import chat, completion
 
 SCHEMA = {

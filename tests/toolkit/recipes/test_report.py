@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkrate.errors import RecipeError, SinkError, SourceError
-from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.questions.asking import Asking
 from bulkrate.toolkit.recipes import grouping, recipe_of
 from bulkrate.toolkit.recipes.base import Invalid, Value
 from bulkrate.toolkit.recipes.grouping import Groups
 from bulkrate.toolkit.recipes.report_folder import ReportFolder, file_stem
-from bulkrate.toolkit.table import Column, Row, Table
+from bulkrate.toolkit.rows.table import Column, Row, Table
 from tests.toolkit.recipes.answers import chat
 
 GROUP: Row = {"company": "Acme", "rows": [{"month": 1, "sales": 5}, {"month": 2, "sales": None}]}

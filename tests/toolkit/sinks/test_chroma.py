@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from bulkrate.errors import SinkError
+from bulkrate.toolkit.rows.table import VectorType
 from bulkrate.toolkit.sinks.chroma import ChromaSink
-from bulkrate.toolkit.table import VectorType
 from tests.support.processes import wait_until
 from tests.toolkit.sinks.vectors import EAST, EVERY_CELL, NORTH, UP, rows, table, vector
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bulkrate.errors import SinkError
+from bulkrate.toolkit.rows.table import Column, Row, Table, VectorType
 from bulkrate.toolkit.sinks.lancedb import LanceDBSink
-from bulkrate.toolkit.table import Column, Row, Table, VectorType
 from tests.toolkit.sinks.vectors import EAST, EVERY_CELL, NORTH, UP, rows, table, vector
 
 lancedb = pytest.importorskip("lancedb")

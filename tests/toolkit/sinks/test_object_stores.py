@@ -9,9 +9,9 @@ from collections import Counter
 import pytest
 
 from bulkrate.errors import SinkError
+from bulkrate.toolkit.rows.table import Column, Table
 from bulkrate.toolkit.sinks import exists, open_sink
 from bulkrate.toolkit.sources import open_source
-from bulkrate.toolkit.table import Column, Table
 from tests.support.command import Command, hosts_stopped, ran
 from tests.support.objectstores import Bucket, free_port, store, tapped
 

@@ -17,12 +17,12 @@ import pytest
 
 from bulkrate.errors import SinkError
 from bulkrate.toolkit.addresses import File
+from bulkrate.toolkit.rows.table import Column, Table
 from bulkrate.toolkit.sinks import exists, open_sink
 from bulkrate.toolkit.sinks.files import Output, RemoteFile
 from bulkrate.toolkit.sinks.text import JsonLines
 from bulkrate.toolkit.sources import open_source
 from bulkrate.toolkit.sources.tables import Parquet
-from bulkrate.toolkit.table import Column, Table
 
 TABLE = Table(columns=(Column(name="id"), Column(name="text", kind="text")))
 ROWS = [{"id": 1, "text": "a"}, {"id": 2, "text": None}]

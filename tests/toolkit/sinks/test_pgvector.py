@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from bulkrate.errors import SinkError
+from bulkrate.toolkit.rows.table import Row, Table, VectorType
 from bulkrate.toolkit.sinks.pgvector import PgvectorSink
-from bulkrate.toolkit.table import Row, Table, VectorType
 from tests.support.postgres import database as own_database
 from tests.toolkit.sinks.vectors import EAST, EVERY_CELL, NORTH, UP, rows, table, vector
 

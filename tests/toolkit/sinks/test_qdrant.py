@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 
 from bulkrate.errors import SinkError
+from bulkrate.toolkit.rows.table import VectorType
 from bulkrate.toolkit.sinks.qdrant import QdrantSink
-from bulkrate.toolkit.table import VectorType
 from tests.toolkit.sinks.vectors import EAST, EVERY_CELL, NORTH, UP, rows, table, vector
 
 qdrant_client = pytest.importorskip("qdrant_client")

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkrate.errors import SinkError
-from bulkrate.toolkit import arrow
+from bulkrate.toolkit.rows import arrow
+from bulkrate.toolkit.rows.table import Column, Table, Vector
 from bulkrate.toolkit.sinks import open_sink
 from bulkrate.toolkit.sources import open_source
-from bulkrate.toolkit.table import Column, Table, Vector
 from tests.toolkit.cellular import SCALARS, TEXTS
 from tests.toolkit.sources.test_tables import TYPES
 

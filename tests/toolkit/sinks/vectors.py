@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from bulkrate.toolkit.table import Column, Row, Table, Vector, VectorType
+from bulkrate.toolkit.rows.table import Column, Row, Table, Vector, VectorType
 
 #: Three directions; a search for one must find it first.
 EAST, NORTH, UP = [3.0, 0.1, 0.0, 0.0], [0.1, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 2.0]

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from bulkrate.errors import SourceError
-from bulkrate.toolkit import arrow
+from bulkrate.toolkit.rows import arrow
 from bulkrate.toolkit.sources import open_source
 from tests.toolkit.databases import DuckdbPlace, SqlitePlace
 

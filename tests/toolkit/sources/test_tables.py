@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bulkrate.errors import SourceError
-from bulkrate.toolkit import arrow
-from bulkrate.toolkit.snapshot import decoded, encoded
+from bulkrate.toolkit.rows import arrow
+from bulkrate.toolkit.rows.snapshot import decoded, encoded
 from bulkrate.toolkit.sources import open_source
 
 _BERLIN = ZoneInfo("Europe/Berlin")

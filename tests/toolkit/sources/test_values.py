@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from bulkrate.errors import SourceError
-from bulkrate.toolkit.snapshot import encoded
+from bulkrate.toolkit.rows.snapshot import encoded
 from bulkrate.toolkit.sources import open_source
 from tests.toolkit.cellular import ROWS
 

@@ -15,8 +15,8 @@ from bulkrate.toolkit.jobs.answers import Outcome, Status
 from bulkrate.toolkit.jobs.requests import rows_in
 from bulkrate.toolkit.recipes import said
 from bulkrate.toolkit.recipes.base import Recipe, Value
-from bulkrate.toolkit.snapshot import encoded
-from bulkrate.toolkit.table import Row
+from bulkrate.toolkit.rows.snapshot import encoded
+from bulkrate.toolkit.rows.table import Row
 
 #: HTTP statuses of a line that may do better another time.
 _PASSING_STATUSES = {408, 409, 425, 429, 499}

@@ -42,7 +42,7 @@ from bulkrate.toolkit.jobs.record import (
 from bulkrate.toolkit.jobs.reuse import forget
 from bulkrate.toolkit.jobs.runner import Runner
 from bulkrate.toolkit.jobs.spec import JobSpec
-from bulkrate.toolkit.place import Place, PlaceAsk, open_place, settle
+from bulkrate.toolkit.places.place import Place, PlaceAsk, open_place, settle
 from bulkrate.toolkit.recipes import check, recipe_of, tells_confidence
 from bulkrate.toolkit.recipes.base import Recipe
 from bulkrate.toolkit.recipes.grouping import Groups

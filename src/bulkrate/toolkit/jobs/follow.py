@@ -14,13 +14,13 @@ import msgspec
 
 from bulkrate.engine.points import reach
 from bulkrate.errors import Conflict, JobError, NotFound, ServerUnreachable, Unavailable
-from bulkrate.toolkit.batch_api import GROWING_BYTES, RemoteBatch
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
 from bulkrate.toolkit.jobs.collect import Collector, lines_in
 from bulkrate.toolkit.jobs.money import Prices, bought
 from bulkrate.toolkit.jobs.record import JobRecord, Part, Round, doing
 from bulkrate.toolkit.jobs.requests import rows_in
-from bulkrate.toolkit.place import Place
+from bulkrate.toolkit.places.batch_api import GROWING_BYTES, RemoteBatch
+from bulkrate.toolkit.places.place import Place
 
 # Results that count together: a crash has at most these read again.
 _LINES_AT_ONCE = 2_000

@@ -17,10 +17,10 @@ from bulkrate.core.pricelist import Rates
 from bulkrate.core.prices import BATCH, STANDARD, TIERS, Band, Mark, Price, cost, is_private
 from bulkrate.errors import OverBudget
 from bulkrate.providers.usage import Usage
-from bulkrate.toolkit.counting import counter
 from bulkrate.toolkit.jobs.record import JobRecord, Tokens
-from bulkrate.toolkit.place import PlaceAsk, settings_of
-from bulkrate.toolkit.pricing import PriceBook
+from bulkrate.toolkit.places.place import PlaceAsk, settings_of
+from bulkrate.toolkit.prices.counting import counter
+from bulkrate.toolkit.prices.pricing import PriceBook
 from bulkrate.wording import either
 
 # Beyond this many requests every second, third, … is counted and stands for its neighbours: five thousand of

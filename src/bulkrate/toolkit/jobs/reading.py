@@ -11,11 +11,11 @@ import msgspec
 
 from bulkrate.errors import RecipeError, SourceError
 from bulkrate.toolkit.jobs.record import JobRecord
-from bulkrate.toolkit.lineage import distinct, key_of
 from bulkrate.toolkit.recipes.base import Recipe
-from bulkrate.toolkit.snapshot import RowLog
+from bulkrate.toolkit.rows.lineage import distinct, key_of
+from bulkrate.toolkit.rows.snapshot import RowLog
+from bulkrate.toolkit.rows.table import Column, Row
 from bulkrate.toolkit.sources.base import Source
-from bulkrate.toolkit.table import Column, Row
 from bulkrate.wording import either
 
 _ROWS_AT_ONCE = 1_000

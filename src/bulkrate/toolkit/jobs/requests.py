@@ -13,9 +13,9 @@ import msgspec
 from bulkrate.core.body import on_one_line
 from bulkrate.errors import RecipeError, StoreError
 from bulkrate.toolkit.jobs.record import Part
-from bulkrate.toolkit.place import Cut
+from bulkrate.toolkit.places.place import Cut
 from bulkrate.toolkit.recipes.base import Again, Recipe
-from bulkrate.toolkit.table import Row
+from bulkrate.toolkit.rows.table import Row
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

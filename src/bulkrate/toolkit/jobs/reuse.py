@@ -13,9 +13,9 @@ from bulkrate.errors import JobError, RecipeError
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
 from bulkrate.toolkit.jobs.record import JobFolder, JobRecord
 from bulkrate.toolkit.jobs.rounds import model_of
-from bulkrate.toolkit.lineage import Lineage, content_hash, key_of
 from bulkrate.toolkit.recipes.base import Recipe
-from bulkrate.toolkit.snapshot import RowLog
+from bulkrate.toolkit.rows.lineage import Lineage, content_hash, key_of
+from bulkrate.toolkit.rows.snapshot import RowLog
 
 _OPEN_JOBS_MAX = 8
 

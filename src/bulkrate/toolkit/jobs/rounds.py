@@ -11,7 +11,7 @@ from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
 from bulkrate.toolkit.jobs.collect import INVALID
 from bulkrate.toolkit.jobs.record import JobRecord, Purpose
 from bulkrate.toolkit.jobs.spec import ModelAsk
-from bulkrate.toolkit.table import Row
+from bulkrate.toolkit.rows.table import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,12 @@ from bulkrate.toolkit.jobs.requests import Addressed, PartWriter, Wanted, line_o
 from bulkrate.toolkit.jobs.reuse import remember, take_over
 from bulkrate.toolkit.jobs.rounds import NextRound, model_of, next_round
 from bulkrate.toolkit.jobs.writing import joined, table_of, write
-from bulkrate.toolkit.place import Place
+from bulkrate.toolkit.places.place import Place
 from bulkrate.toolkit.recipes.base import Again, Recipe
+from bulkrate.toolkit.rows.snapshot import RowLog, decoded
+from bulkrate.toolkit.rows.table import Row, Table, Vector
 from bulkrate.toolkit.sinks.base import Sink
-from bulkrate.toolkit.snapshot import RowLog, decoded
 from bulkrate.toolkit.sources.base import Source
-from bulkrate.toolkit.table import Row, Table, Vector
 
 #: Of a column that is counted, so many values are told.
 _VALUES_MAX = 1_000

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from bulkrate.toolkit.asking import Asking
-from bulkrate.toolkit.place import PlaceAsk
+from bulkrate.toolkit.places.place import PlaceAsk
+from bulkrate.toolkit.questions.asking import Asking
 
 
 class SourceAsk(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,9 @@ import msgspec
 
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
 from bulkrate.toolkit.recipes.base import Recipe
+from bulkrate.toolkit.rows.snapshot import RowLog, decoded
+from bulkrate.toolkit.rows.table import Column, Row, Table
 from bulkrate.toolkit.sinks.base import Sink
-from bulkrate.toolkit.snapshot import RowLog, decoded
-from bulkrate.toolkit.table import Column, Row, Table
 
 #: What became of the row, and why, beside its answer.
 STATUS, ERROR = "_status", "_error"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection
 import msgspec
 
 from bulkrate.errors import RecipeError
-from bulkrate.toolkit.asking import Asking
-from bulkrate.toolkit.prompts import Prompt, lacks
+from bulkrate.toolkit.questions.asking import Asking
+from bulkrate.toolkit.questions.prompts import Prompt, lacks
 from bulkrate.toolkit.recipes import classify, embed, extract, mapping, report, summarize, translate
 from bulkrate.toolkit.recipes.base import Recipe
 

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from bulkrate.toolkit.table import Column, Row
+from bulkrate.toolkit.rows.table import Column, Row
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,13 +6,13 @@ from typing import Any
 
 from bulkrate.errors import RecipeError
 from bulkrate.toolkit import json_text
-from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.questions.asking import Asking
+from bulkrate.toolkit.questions.schemas import Form, Schema
 from bulkrate.toolkit.recipes.base import Invalid, Reading, Recipe, Value
 from bulkrate.toolkit.recipes.labels import Labels
 from bulkrate.toolkit.recipes.said import Said
 from bulkrate.toolkit.recipes.written import WRITTEN, Written
-from bulkrate.toolkit.schemas import Form, Schema
-from bulkrate.toolkit.table import Column, Row
+from bulkrate.toolkit.rows.table import Column, Row
 
 SETTINGS = WRITTEN | {"labels", "other", "confidence"}
 

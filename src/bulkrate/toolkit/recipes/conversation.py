@@ -14,10 +14,10 @@ import msgspec
 
 from bulkrate.errors import RecipeError
 from bulkrate.toolkit import json_text
-from bulkrate.toolkit.prompts import Prompt
+from bulkrate.toolkit.questions.prompts import Prompt
+from bulkrate.toolkit.questions.schemas import Form
 from bulkrate.toolkit.recipes.base import Again
-from bulkrate.toolkit.schemas import Form
-from bulkrate.toolkit.table import Row
+from bulkrate.toolkit.rows.table import Row
 
 Part: TypeAlias = str | Prompt
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from bulkrate.errors import RecipeError
 from bulkrate.toolkit import json_text
-from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.questions.asking import Asking
 from bulkrate.toolkit.recipes.base import Again, Invalid, Reading, Recipe, Value
 from bulkrate.toolkit.recipes.conversation import endpoint_of, usable
 from bulkrate.toolkit.recipes.vectors import numbers_of, vector
 from bulkrate.toolkit.recipes.written import asked_text, nothing_in
-from bulkrate.toolkit.table import Column, Row
+from bulkrate.toolkit.rows.table import Column, Row
 
 SETTINGS = frozenset({
     "prompt", "column", "answer", "dimensions", "dtype", "normalise", "texts_per_request", "endpoint",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bulkrate.errors import RecipeError
-from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.questions.asking import Asking
+from bulkrate.toolkit.questions.schemas import Form
 from bulkrate.toolkit.recipes.base import Recipe
 from bulkrate.toolkit.recipes.fields import Fields
 from bulkrate.toolkit.recipes.written import WRITTEN, Written
-from bulkrate.toolkit.schemas import Form
 
 SETTINGS = WRITTEN | {"schema"}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from bulkrate.errors import RecipeError
+from bulkrate.toolkit.questions.schemas import Form
 from bulkrate.toolkit.recipes.base import Invalid, Reading, Value
 from bulkrate.toolkit.recipes.said import Said
-from bulkrate.toolkit.schemas import Form
-from bulkrate.toolkit.table import Column, Kind, Row
+from bulkrate.toolkit.rows.table import Column, Kind, Row
 
 _KINDS: dict[str, Kind] = {
     "string": "text",

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from bulkrate.errors import SourceError
 from bulkrate.toolkit import json_text
-from bulkrate.toolkit.prompts import lacks
+from bulkrate.toolkit.questions.prompts import lacks
 from bulkrate.toolkit.recipes.report import ROWS
+from bulkrate.toolkit.rows.table import Column, Row
 from bulkrate.toolkit.sources.base import Source
-from bulkrate.toolkit.table import Column, Row
 
 # A model's context is a few megabytes at most; a group beyond this is a mistake in `group_by`.
 GROUP_BYTES_MAX = 64 << 20

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.questions.asking import Asking
+from bulkrate.toolkit.questions.schemas import Form
 from bulkrate.toolkit.recipes.base import Reading, Recipe, Value
 from bulkrate.toolkit.recipes.fields import Fields
 from bulkrate.toolkit.recipes.said import Said
 from bulkrate.toolkit.recipes.written import WRITTEN, Written
-from bulkrate.toolkit.schemas import Form
-from bulkrate.toolkit.table import Column, Row
+from bulkrate.toolkit.rows.table import Column, Row
 
 SETTINGS = WRITTEN | {"schema"}
 

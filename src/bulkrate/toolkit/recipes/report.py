@@ -11,13 +11,13 @@ import msgspec
 
 from bulkrate.errors import RecipeError
 from bulkrate.toolkit import json_text
-from bulkrate.toolkit.asking import Asking
-from bulkrate.toolkit.prompts import Prompt, lacks
+from bulkrate.toolkit.questions.asking import Asking
+from bulkrate.toolkit.questions.prompts import Prompt, lacks
+from bulkrate.toolkit.questions.schemas import Form
 from bulkrate.toolkit.recipes.base import Invalid, Reading, Recipe, Value
 from bulkrate.toolkit.recipes.said import Said
 from bulkrate.toolkit.recipes.written import WRITTEN, Written
-from bulkrate.toolkit.schemas import Form
-from bulkrate.toolkit.table import Column, Row
+from bulkrate.toolkit.rows.table import Column, Row
 
 SETTINGS = (WRITTEN - {"column"}) | {"schema", "group_by", "template"}
 

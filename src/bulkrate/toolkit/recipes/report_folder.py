@@ -19,7 +19,7 @@ from typing import Any
 from bulkrate.errors import SinkError
 from bulkrate.toolkit import json_text
 from bulkrate.toolkit.recipes.report import ROWS
-from bulkrate.toolkit.table import Row, Table
+from bulkrate.toolkit.rows.table import Row, Table
 
 INDEX = "index.csv"
 _NAME_BYTES_MAX = 120  # file systems take 255; room for a number and the suffix, also when encrypted

@@ -13,7 +13,7 @@ from bulkrate.core.lines import LineCutter
 from bulkrate.errors import SourceError
 from bulkrate.providers.endpoints import ENDPOINTS, normal_path
 from bulkrate.toolkit.recipes.base import Again, Reading, Value
-from bulkrate.toolkit.table import Column, Row
+from bulkrate.toolkit.rows.table import Column, Row
 
 _DEFAULT_ENDPOINT = "/v1/chat/completions"
 _CHUNK_BYTES = 1 << 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bulkrate.errors import RecipeError
-from bulkrate.toolkit.asking import Asking
+from bulkrate.toolkit.questions.asking import Asking
 from bulkrate.toolkit.recipes.base import Recipe
 from bulkrate.toolkit.recipes.mapping import text_recipe
 from bulkrate.toolkit.recipes.written import WRITTEN

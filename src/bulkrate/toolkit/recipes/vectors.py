@@ -11,7 +11,7 @@ import struct
 import sys
 from array import array
 
-from bulkrate.toolkit.table import Vector, VectorType
+from bulkrate.toolkit.rows.table import Vector, VectorType
 
 _INT8_MAX = 127
 _FLOAT16_MAX = 65_504.0

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bulkrate.errors import RecipeError
-from bulkrate.toolkit.asking import Asking
-from bulkrate.toolkit.prompts import OURS, Prompt
+from bulkrate.toolkit.questions.asking import Asking
+from bulkrate.toolkit.questions.prompts import OURS, Prompt
+from bulkrate.toolkit.questions.schemas import Form
 from bulkrate.toolkit.recipes.base import Again, Invalid, Reading
 from bulkrate.toolkit.recipes.conversation import Conversation, Part
 from bulkrate.toolkit.recipes.said import Said, said
-from bulkrate.toolkit.schemas import Form
-from bulkrate.toolkit.table import Column, Row
+from bulkrate.toolkit.rows.table import Column, Row
 
 #: The settings of every such recipe.
 WRITTEN = frozenset({"prompt", "system", "column", "answer", "endpoint", "params"})

@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from bulkrate.errors import SinkError
-from bulkrate.toolkit import arrow
-from bulkrate.toolkit.fitting import Fit, Shape
+from bulkrate.toolkit.rows import arrow
+from bulkrate.toolkit.rows.fitting import Fit, Shape
+from bulkrate.toolkit.rows.table import Row, Table
 from bulkrate.toolkit.sinks.layout import Layout
-from bulkrate.toolkit.table import Row, Table
 
 _TYPES: dict[Shape, Any] = {
     Shape.BOOLEAN: pa.bool_(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from bulkrate.toolkit.table import Row, Table
+from bulkrate.toolkit.rows.table import Row, Table
 
 
 class Sink(Protocol):

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from bulkrate.errors import SinkError
+from bulkrate.toolkit.rows.table import Row, Table
 from bulkrate.toolkit.sinks.points import (
     Distance,
     Points,
@@ -23,7 +24,6 @@ from bulkrate.toolkit.sinks.points import (
     need,
     options,
 )
-from bulkrate.toolkit.table import Row, Table
 
 _PORT = 8000
 # Chroma takes 5,461 records at once from a folder and fewer from some servers; a thousand vectors of a large

@@ -14,8 +14,8 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 
 from bulkrate.errors import SinkError
 from bulkrate.toolkit.databases import Database, column_quoted, database, quoted
+from bulkrate.toolkit.rows.table import Row
 from bulkrate.toolkit.sinks.spooled import Spooled
-from bulkrate.toolkit.table import Row
 
 #: `replace`: the table is what was written, nothing else. `append`: rows are added. `upsert`, which needs
 #: keys: rows with the same keys are overwritten, column by column; others are added.

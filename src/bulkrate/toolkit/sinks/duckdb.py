@@ -10,11 +10,12 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from bulkrate.errors import SinkError
-from bulkrate.toolkit import arrow, extras
+from bulkrate.toolkit import extras
 from bulkrate.toolkit.databases import said
+from bulkrate.toolkit.rows import arrow
+from bulkrate.toolkit.rows.table import Row
 from bulkrate.toolkit.sinks.arrow_table import Writing, known
 from bulkrate.toolkit.sinks.database import TableSink
-from bulkrate.toolkit.table import Row
 
 
 class DuckdbSink(TableSink):

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
 from bulkrate.errors import SinkError
-from bulkrate.toolkit.fitting import Fit
+from bulkrate.toolkit.rows.fitting import Fit
+from bulkrate.toolkit.rows.table import Row, Table
 from bulkrate.toolkit.sinks.layout import Layout
 from bulkrate.toolkit.sinks.points import ROW_COLUMN, Distance, Points, first_line, index_of, need, options
 from bulkrate.toolkit.sinks.spooled import Spooled
-from bulkrate.toolkit.table import Row, Table
 
 if TYPE_CHECKING:
     from bulkrate.toolkit.sinks.arrow_table import Writing

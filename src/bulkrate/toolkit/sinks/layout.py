@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bulkrate.errors import SinkError
-from bulkrate.toolkit.table import Column, Row, Table, Vector
+from bulkrate.toolkit.rows.table import Column, Row, Table, Vector
 
 
 class Layout:

@@ -14,8 +14,9 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from bulkrate.errors import SinkError
 from bulkrate.toolkit.addresses import public
-from bulkrate.toolkit.fitting import Fit, Shape
-from bulkrate.toolkit.plain import text_of
+from bulkrate.toolkit.rows.fitting import Fit, Shape
+from bulkrate.toolkit.rows.plain import text_of
+from bulkrate.toolkit.rows.table import Row, Table, Vector
 from bulkrate.toolkit.sinks.points import (
     ROW_COLUMN,
     Distance,
@@ -27,7 +28,6 @@ from bulkrate.toolkit.sinks.points import (
     options,
 )
 from bulkrate.toolkit.sinks.spooled import Spooled
-from bulkrate.toolkit.table import Row, Table, Vector
 
 _CONNECT_TIMEOUT_S = 20
 _OWN_OPTIONS = ("table", "index", "distance")

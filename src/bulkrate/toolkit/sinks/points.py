@@ -18,8 +18,8 @@ import msgspec
 
 from bulkrate.errors import SinkError
 from bulkrate.toolkit import extras
-from bulkrate.toolkit.lineage import key_of
-from bulkrate.toolkit.table import Column, Row, Table, Vector, VectorType
+from bulkrate.toolkit.rows.lineage import key_of
+from bulkrate.toolkit.rows.table import Column, Row, Table, Vector, VectorType
 
 #: How near two vectors are: by angle, by straight line, by inner product.
 Distance: TypeAlias = Literal["cosine", "l2", "ip"]

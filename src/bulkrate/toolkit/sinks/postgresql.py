@@ -13,10 +13,10 @@ from typing import Any
 from bulkrate.errors import SinkError
 from bulkrate.toolkit import extras
 from bulkrate.toolkit.databases import column_quoted, quoted, said
-from bulkrate.toolkit.fitting import Fit, Shape
-from bulkrate.toolkit.plain import json_of, numbers, text_of
+from bulkrate.toolkit.rows.fitting import Fit, Shape
+from bulkrate.toolkit.rows.plain import json_of, numbers, text_of
+from bulkrate.toolkit.rows.table import Row
 from bulkrate.toolkit.sinks.database import TableSink, records
-from bulkrate.toolkit.table import Row
 
 _TYPES = {
     Shape.BOOLEAN: "boolean",

@@ -13,8 +13,8 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from bulkrate.errors import SinkError
+from bulkrate.toolkit.rows.table import Row, Table
 from bulkrate.toolkit.sinks.points import Distance, Points, distance_of, first_line, json_value, need, options
-from bulkrate.toolkit.table import Row, Table
 
 _PORT = 6333
 _TIMEOUT_S = 60

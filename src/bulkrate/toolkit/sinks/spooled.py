@@ -12,10 +12,10 @@ from pathlib import Path
 
 from bulkrate.errors import SinkError, SourceError
 from bulkrate.toolkit.addresses import translated
-from bulkrate.toolkit.fitting import Fit
+from bulkrate.toolkit.rows.fitting import Fit
+from bulkrate.toolkit.rows.snapshot import Spool
+from bulkrate.toolkit.rows.table import Row, Table
 from bulkrate.toolkit.sinks.layout import Layout
-from bulkrate.toolkit.snapshot import Spool
-from bulkrate.toolkit.table import Row, Table
 
 #: Rows that are written at once.
 ROWS_AT_ONCE = 1_000

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from bulkrate.errors import SinkError
 from bulkrate.toolkit.addresses import translated
+from bulkrate.toolkit.rows.table import Row
 from bulkrate.toolkit.sinks.arrow_table import Writing, known
 from bulkrate.toolkit.sinks.files import Output
 from bulkrate.toolkit.sinks.spooled import Spooled
-from bulkrate.toolkit.table import Row
 
 #: A row group ends with the batch in which it reaches one of these.
 _GROUP_ROWS = 100_000

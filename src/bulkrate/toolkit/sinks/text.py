@@ -8,10 +8,10 @@ from typing import BinaryIO, NamedTuple
 
 from bulkrate.errors import SinkError
 from bulkrate.toolkit.addresses import translated
-from bulkrate.toolkit.plain import json_of, text_of
+from bulkrate.toolkit.rows.plain import json_of, text_of
+from bulkrate.toolkit.rows.table import Row, Table
 from bulkrate.toolkit.sinks.files import Output
 from bulkrate.toolkit.sinks.layout import Layout
-from bulkrate.toolkit.table import Row, Table
 
 
 class Text:

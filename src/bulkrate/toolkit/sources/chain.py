@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from bulkrate.errors import SourceError
 from bulkrate.toolkit.addresses import File, marks
+from bulkrate.toolkit.rows.table import Column, Row
 from bulkrate.toolkit.sources.base import Source
-from bulkrate.toolkit.table import Column, Row
 
 
 class Chain:
@@ -54,7 +54,7 @@ def _common(parts: Sequence[Source]) -> bytes | None:
     schemas = {part.arrow for part in parts}
     if len(schemas) == 1:
         return schemas.pop()
-    from bulkrate.toolkit import arrow  # noqa: PLC0415 (they have schemas, so Arrow is there)
+    from bulkrate.toolkit.rows import arrow  # noqa: PLC0415 they have schemas, so Arrow is there
 
     return arrow.unified({part.name: part.arrow for part in parts})
 

@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 from bulkrate.errors import SourceError
 from bulkrate.toolkit.addresses import File, Standard, translated
+from bulkrate.toolkit.rows.table import Column, Row
 from bulkrate.toolkit.sources.lines import LINE_BYTES_MAX, lines
-from bulkrate.toolkit.table import Column, Row
 
 #: In a .csv, what separates the names of the header: the first of these that occurs in it.
 _SEPARATORS = (",", ";", "\t")

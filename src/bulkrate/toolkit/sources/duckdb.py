@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bulkrate.errors import SourceError
-from bulkrate.toolkit import arrow, extras
+from bulkrate.toolkit import extras
 from bulkrate.toolkit.databases import Database, said
+from bulkrate.toolkit.rows import arrow
+from bulkrate.toolkit.rows.table import Column, Row
 from bulkrate.toolkit.sources.asked import columns_named
 from bulkrate.toolkit.sources.tables import ROWS_AT_ONCE, rows_of_batches
-from bulkrate.toolkit.table import Column, Row
 
 
 class Duckdb:

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from bulkrate.errors import SourceError
-from bulkrate.toolkit import arrow
-from bulkrate.toolkit.plain import plain
+from bulkrate.toolkit.rows import arrow
+from bulkrate.toolkit.rows.plain import plain
+from bulkrate.toolkit.rows.table import Column, Row
 from bulkrate.toolkit.sources.base import Source
 from bulkrate.toolkit.sources.tables import ROWS_AT_ONCE, rows_of_batches
-from bulkrate.toolkit.table import Column, Row
 
 
 class Batches:

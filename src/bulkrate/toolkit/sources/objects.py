@@ -9,8 +9,8 @@ from typing import Any
 from bulkrate.errors import SourceError
 from bulkrate.toolkit import json_text
 from bulkrate.toolkit.addresses import File, Standard, translated
+from bulkrate.toolkit.rows.table import Row
 from bulkrate.toolkit.sources.lines import LINE_BYTES_MAX, lines, pieces
-from bulkrate.toolkit.table import Row
 
 
 class Lines:

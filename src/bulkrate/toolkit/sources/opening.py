@@ -12,8 +12,8 @@ from bulkrate.errors import SourceError
 from bulkrate.toolkit import extras
 from bulkrate.toolkit.addresses import File, Standard, extension, files
 from bulkrate.toolkit.databases import Database, database, is_database
+from bulkrate.toolkit.rows.table import Column, Row
 from bulkrate.toolkit.sources.base import Source
-from bulkrate.toolkit.table import Column, Row
 
 #: The formats of files by the end of their names.
 FORMATS = ("csv", "tsv", "jsonl", "ndjson", "json", "parquet", "arrow", "feather")

@@ -9,9 +9,9 @@ from typing import Any
 from bulkrate.errors import SourceError
 from bulkrate.toolkit import extras
 from bulkrate.toolkit.databases import Database, said
-from bulkrate.toolkit.plain import plain
+from bulkrate.toolkit.rows.plain import plain
+from bulkrate.toolkit.rows.table import Column, Kind, Row
 from bulkrate.toolkit.sources.asked import columns_named
-from bulkrate.toolkit.table import Column, Kind, Row
 
 #: Rows that the server sends at once.
 _ROWS_AT_ONCE = 1_000

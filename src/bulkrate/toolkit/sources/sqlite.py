@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from bulkrate.errors import SourceError
 from bulkrate.toolkit.databases import Database, said
+from bulkrate.toolkit.rows.table import Column, Row
 from bulkrate.toolkit.sources.asked import columns_named
-from bulkrate.toolkit.table import Column, Row
 
 
 class Sqlite:

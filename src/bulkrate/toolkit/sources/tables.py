@@ -10,9 +10,9 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from bulkrate.errors import SourceError
-from bulkrate.toolkit import arrow
 from bulkrate.toolkit.addresses import File, Standard, translated
-from bulkrate.toolkit.table import Column, Row
+from bulkrate.toolkit.rows import arrow
+from bulkrate.toolkit.rows.table import Column, Row
 
 #: Rows that are turned into cells at once.
 ROWS_AT_ONCE = 1_000

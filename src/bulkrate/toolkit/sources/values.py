@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from bulkrate.errors import SourceError
-from bulkrate.toolkit.plain import plain
-from bulkrate.toolkit.table import Column, Row
+from bulkrate.toolkit.rows.plain import plain
+from bulkrate.toolkit.rows.table import Column, Row
 
 
 class Values:

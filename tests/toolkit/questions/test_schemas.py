@@ -10,7 +10,7 @@ import pytest
 from openai.lib._pydantic import to_strict_json_schema
 
 from bulkrate.errors import RecipeError
-from bulkrate.toolkit.schemas import Form, schema_of
+from bulkrate.toolkit.questions.schemas import Form, schema_of
 
 
 class Mood(Enum):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bulkrate.errors import ConfigError, ServerUnreachable
-from bulkrate.toolkit import place
-from bulkrate.toolkit.place import PlaceAsk, asked_place, open_place, settle
+from bulkrate.toolkit.places import place
+from bulkrate.toolkit.places.place import PlaceAsk, asked_place, open_place, settle
 from bulkrate.wording import typed
 
 
@@ -74,7 +74,7 @@ def test_a_server_is_ours_or_not(server, upstream, tmp_path):
 
 
 def test_a_server_that_does_not_answer_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("bulkrate.toolkit.batch_api._REACH_S", 0.1)
+    monkeypatch.setattr("bulkrate.toolkit.places.batch_api._REACH_S", 0.1)
     with pytest.raises(ServerUnreachable, match="127"):
         open_place(PlaceAsk(server="http://127.0.0.1:9/v1"), tmp_path, {})
 

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from bulkrate.errors import SourceError
-from bulkrate.toolkit.plain import NUMBER_BYTES, json_of, text_of
-from bulkrate.toolkit.table import Column, Kind, Row, Vector, VectorType
+from bulkrate.toolkit.rows.plain import NUMBER_BYTES, json_of, text_of
+from bulkrate.toolkit.rows.table import Column, Kind, Row, Vector, VectorType
 
 _NUMBERS: dict[VectorType, Any] = {"float32": pa.float32(), "float16": pa.float16(), "int8": pa.int8()}
 

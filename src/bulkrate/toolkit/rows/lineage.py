@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from bulkrate.errors import SourceError, StoreError
-from bulkrate.toolkit.table import Row
+from bulkrate.toolkit.rows.table import Row
 
 # 16 bytes: among ten million rows two meet by chance once in 10^24 tables.
 _DIGEST_BYTES = 16

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from bulkrate.core.guess import Guess, Vocabulary
-from bulkrate.toolkit import counting
-from bulkrate.toolkit.counting import counter
+from bulkrate.toolkit.prices import counting
+from bulkrate.toolkit.prices.counting import counter
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello world"}], "max_tokens": 9}

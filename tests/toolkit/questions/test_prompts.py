@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkrate.errors import RecipeError
-from bulkrate.toolkit.prompts import Prompt, columns_of
+from bulkrate.toolkit.questions.prompts import Prompt, columns_of
 
 
 def test_a_missing_column_is_named_with_those_there_are_and_the_nearest() -> None:

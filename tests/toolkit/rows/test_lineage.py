@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkrate.errors import SourceError, StoreError
-from bulkrate.toolkit.lineage import Lineage, Place, content_hash, distinct, key_of
+from bulkrate.toolkit.rows.lineage import Lineage, Place, content_hash, distinct, key_of
 
 cells = (
     st.text(st.characters(), max_size=6)

@@ -10,7 +10,7 @@ import pytest
 
 from bulkrate.config import Settings, Upstream
 from bulkrate.errors import ConfigError
-from bulkrate.toolkit.host import Attached, HostAsk, folder_of, read_door
+from bulkrate.toolkit.places.host import Attached, HostAsk, folder_of, read_door
 from tests.support.processes import wait_until
 
 

@@ -22,7 +22,7 @@ import msgspec
 
 from bulkrate.config import Settings
 from bulkrate.errors import ConfigError, JobError, ServerUnreachable
-from bulkrate.toolkit.batch_api import BatchApi
+from bulkrate.toolkit.places.batch_api import BatchApi
 
 #: What the host exits with when another host has the folder.
 EXIT_TAKEN = 69

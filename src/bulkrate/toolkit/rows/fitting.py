@@ -14,8 +14,8 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from bulkrate.toolkit.plain import NUMBER_BYTES
-from bulkrate.toolkit.table import Column, Kind, Vector, VectorType
+from bulkrate.toolkit.rows.plain import NUMBER_BYTES
+from bulkrate.toolkit.rows.table import Column, Kind, Vector, VectorType
 
 
 class Shape(Enum):

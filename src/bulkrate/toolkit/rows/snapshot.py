@@ -24,7 +24,7 @@ import msgspec
 from msgspec.msgpack import Ext
 
 from bulkrate.errors import SourceError, StoreError
-from bulkrate.toolkit.table import Row, Vector, VectorType
+from bulkrate.toolkit.rows.table import Row, Vector, VectorType
 
 #: How a row stands in the index: where its record begins, and how many bytes it has.
 _PLACE = struct.Struct("<QI")

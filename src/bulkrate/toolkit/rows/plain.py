@@ -19,7 +19,7 @@ from uuid import UUID
 import msgspec
 
 from bulkrate.toolkit import json_text
-from bulkrate.toolkit.table import Vector, VectorType
+from bulkrate.toolkit.rows.table import Vector, VectorType
 
 #: Taken as they are, without a look inside.
 SIMPLE = frozenset(

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkrate.errors import SourceError, StoreError
-from bulkrate.toolkit.snapshot import RowLog, Spool, decoded, encoded
+from bulkrate.toolkit.rows.snapshot import RowLog, Spool, decoded, encoded
 from tests.toolkit.cellular import ROWS
 
 

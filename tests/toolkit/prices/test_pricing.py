@@ -16,8 +16,8 @@ from bulkrate.core.pricelist import PricesUnfit, encoded
 from bulkrate.core.prices import BATCH, STANDARD, Mark, cost
 from bulkrate.errors import ConfigError, ServerUnreachable
 from bulkrate.providers.usage import Usage
-from bulkrate.toolkit import pricing
-from bulkrate.toolkit.pricing import PriceBook, cache_path, newest, refreshed, shipped, update
+from bulkrate.toolkit.prices import pricing
+from bulkrate.toolkit.prices.pricing import PriceBook, cache_path, newest, refreshed, shipped, update
 
 M = 1_000_000
 USAGE = Usage(M, 0, M, 0, 2 * M)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from bulkrate.toolkit.table import VectorType
+from bulkrate.toolkit.rows.table import VectorType
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,9 +17,9 @@ from bulkrate import config
 from bulkrate.config import Settings, Upstream, revealed_key, shown_url
 from bulkrate.errors import ConfigError, ServerUnreachable
 from bulkrate.providers.batch.limits import limits_for
-from bulkrate.toolkit.batch_api import BatchApi
-from bulkrate.toolkit.host import Attached, HostAsk, folder_of
-from bulkrate.toolkit.providers import PROVIDERS, found, upstream_of
+from bulkrate.toolkit.places.batch_api import BatchApi
+from bulkrate.toolkit.places.host import Attached, HostAsk, folder_of
+from bulkrate.toolkit.places.providers import PROVIDERS, found, upstream_of
 from bulkrate.wording import either
 
 SANDBOX = "sandbox"

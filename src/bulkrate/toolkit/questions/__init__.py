@@ -1,0 +1,1 @@
+"""What is asked of a row: prompts over its columns, and the schema that its answer is held to."""

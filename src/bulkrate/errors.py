@@ -52,6 +52,9 @@ class BulkrateError(Exception):
     def __str__(self) -> str:
         return called(self.wording)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
 
 class RequestRefused(BulkrateError):
     """A caller's request cannot be done.

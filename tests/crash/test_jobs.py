@@ -151,7 +151,11 @@ def test_a_signal_stops_it_and_says_how_to_go_on(job, number, code):
     name = record_of(job.home)["id"]
     assert f"bulkrate resume {name}" in command.stderr
     assert not (job.folder / "out.csv").exists()
-    again = ran(job.folder, "resume", name, "--quiet")
+    if number == signal.SIGINT:
+        again = ran(job.folder, "resume", name, "--quiet")
+    else:
+        assert ran(job.folder, "resume", name, "--detach").json["job"] == name
+        again = ran(job.folder, "watch", name, "--quiet")
     assert again.code == 0, again.stderr
     job.is_whole(deaths=0)
 

@@ -43,6 +43,7 @@ def test_a_message_for_everybody_stays_as_it_is(message):
 def test_an_error_speaks_python_until_the_command_line_asks_for_its_words():
     error = SinkError(f"write over it with {either('--overwrite', 'overwrite=True')}")
     assert str(error) == "write over it with overwrite=True"
+    assert repr(error) == "SinkError('write over it with overwrite=True')"
     assert typed(error.wording) == "write over it with --overwrite"
     assert typed(str(SinkError(f"again: {error.wording}"))) == "again: write over it with overwrite=True"
 

@@ -281,7 +281,17 @@ def duration(seconds: float) -> str:
     return f"{whole // 3_600} h {whole % 3_600 // 60} min"
 
 
-def spawn(desk: Desk, folder: JobFolder) -> int:
+def leave(desk: Desk, folder: JobFolder, *, as_json: bool) -> None:
+    """Let a process of its own go on with a job, and say so. Raises as `_spawn`."""
+    pid = _spawn(desk, folder)
+    if as_json or not sys.stdout.isatty():
+        told = {"job": folder.id, "pid": pid, "rows": folder.load().rows}
+        typer.echo(msgspec.json.encode(told).decode())
+    _say(f"job {folder.id} goes on in the background (process {pid})")
+    _say(f"follow it with: bulkrate watch {folder.id}")
+
+
+def _spawn(desk: Desk, folder: JobFolder) -> int:
     """Let a process of its own go on with a job, and wait until it does; its number.
 
     Raises `JobError` when it ended before the job did.
@@ -319,12 +329,8 @@ def spawn(desk: Desk, folder: JobFolder) -> int:
 
 def _detach(desk: Desk, folder: JobFolder, options: JobOptions) -> None:
     with interruptions(folder.id), screen(quiet=options.quiet, yes=options.yes) as listener:
-        record = desk.go_on(folder, listener, only_prepare=True)
-    pid = spawn(desk, folder)
-    if options.as_json or not sys.stdout.isatty():
-        typer.echo(msgspec.json.encode({"job": record.id, "pid": pid, "rows": record.rows}).decode())
-    _say(f"job {record.id} goes on in the background (process {pid})")
-    _say(f"follow it with: bulkrate watch {record.id}")
+        desk.go_on(folder, listener, only_prepare=True)
+    leave(desk, folder, as_json=options.as_json)
 
 
 def _dry_run(desk: Desk, folder: JobFolder, options: JobOptions) -> None:

@@ -111,12 +111,12 @@ def resume(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Go on in the background.")] = False,
 ) -> None:
     """Go on with a job that was stopped, by Ctrl-C, a crash or a reboot. Nothing is sent twice."""
-    from bulkrate.cli.follow_job import finish, spawn
+    from bulkrate.cli.follow_job import finish, leave
 
     desk = _desk(data, config)
     folder = _folder(desk, job)
     if detach:
-        typer.echo(f"job {folder.id} goes on in the background (process {spawn(desk, folder)})", err=True)
+        leave(desk, folder, as_json=as_json)
         return
     finish(desk, folder, as_json=as_json, quiet=quiet, yes=yes, max_cost=_dollars(max_cost))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 import pytest
 
 from bulkrate.config import Upstream
 from bulkrate.core.delegation import OnLate
-from tests.engine.delegate.conftest import MODEL, Clock, delegated, fresh_ids, housed, text_of
+from bulkrate.testing.providers import AnthropicDouble, GeminiDouble, MistralDouble, serving
+from tests.engine.delegate.conftest import MODEL, Clock, Provider, delegated, fresh_ids, housed, text_of
 from tests.support.processes import Process, chat_line, jsonl
 
 HOUR_S = 3_600
@@ -75,6 +78,28 @@ async def test_each_model_of_a_batch_goes_where_it_is_served(data, openai, onlin
         output, _ = await house.results(batch_id)
     assert set(output) == {*here, *there}
     assert set(openai.bought(here + there)) == set(there)
+
+
+async def test_a_batch_whose_models_are_at_several_providers_loses_no_answer_of_any(data):
+    with contextlib.ExitStack() as stack:
+        providers = []
+        for double in (AnthropicDouble(), GeminiDouble(), MistralDouble()):
+            kind = type(double).__name__.removesuffix("Double").lower()
+            providers.append(Provider(double, stack.enter_context(serving(double)), f"{kind}-batch"))
+        upstreams = {
+            one.kind: delegated(one, models=[one.kind], batch_lines_max=3, poll_s=0.01) for one in providers
+        }
+        ids = {one.kind: fresh_ids(60) for one in providers}
+        lines = [chat_line(each, text_of(each), model=kind) for kind in ids for each in ids[kind]]
+        async with housed(data, upstreams) as house:
+            batch_id = await house.begin_with(jsonl(*lines))
+            batch = await house.until_ended(batch_id)
+            output, _ = await house.results(batch_id)
+    assert batch.request_counts.completed == 180
+    assert {one.upstream: one.lines for one in batch.delegated} == dict.fromkeys(ids, 60)
+    for one in providers:
+        assert one.bought(ids[one.kind]) == dict.fromkeys(ids[one.kind], 1)
+        assert {output[each]["response"]["body"]["model"] for each in ids[one.kind]} == {one.kind}
 
 
 async def test_at_the_deadline_what_was_answered_is_kept_and_theirs_is_cancelled(data, openai):

@@ -8,6 +8,7 @@ import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from bulkrate.config import Upstream, vendor_of
 from bulkrate.core.delegation import Terms, Wish, pause_s, wish
@@ -22,6 +23,9 @@ from bulkrate.engine.routes import Routes, terms_of
 from bulkrate.providers.batch.base import Remote, Shard, Vendor
 from bulkrate.store.records import BatchRecord, RemoteRecord
 from bulkrate.telemetry import log_event
+
+#: By the id of the batch; one that nobody holds or waits for goes by itself.
+LogLocks = WeakValueDictionary[str, asyncio.Lock]
 
 
 @dataclass
@@ -54,6 +58,8 @@ class Driven:
     quotas: Quotas
     routes: Routes
     writer: LogWriter
+    #: One at a time writes into a batch's log, which all upstreams of a worker share.
+    log_locks: LogLocks
     catalogue: Catalogue
     remotes: dict[int, RemoteRecord] = field(default_factory=dict)
     tries: defaultdict[int, Tries] = field(default_factory=lambda: defaultdict(Tries))
@@ -64,12 +70,10 @@ class Driven:
     unreadable: set[tuple[str, int]] = field(default_factory=set)
     #: Why nothing works here, in words for people.
     paused: str | None = None
-    #: One at a time writes into a batch's log.
-    _logs: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     def log_lock(self, batch_id: str) -> asyncio.Lock:
         """Held by whoever writes outcomes of a batch."""
-        return self._logs[batch_id]
+        return self.log_locks.setdefault(batch_id, asyncio.Lock())
 
     async def note(self, remote: RemoteRecord, **facts: Any) -> RemoteRecord:
         """Write down facts. Raises `Fenced`, `StoreError`."""
@@ -165,7 +169,9 @@ def facts_of(remote: Remote) -> dict[str, Any]:
     }
 
 
-async def driven(context: Context, epoch: int, name: str, *, routes: Routes, writer: LogWriter) -> Driven:
+async def driven(
+    context: Context, epoch: int, name: str, *, routes: Routes, writer: LogWriter, log_locks: LogLocks
+) -> Driven:
     """Begin to drive a delegated upstream, with what was learnt of its quotas before. Raises `StoreError`."""
     upstream = context.settings.upstreams[name]
     vendor = vendor_of(upstream)
@@ -180,5 +186,6 @@ async def driven(context: Context, epoch: int, name: str, *, routes: Routes, wri
         quotas=Quotas(name, upstream, vendor, await context.ask(context.store.remotes.lessons, name)),
         routes=routes,
         writer=writer,
+        log_locks=log_locks,
         catalogue=Catalogue(tuple(upstream.models or ()), upstream.aliases),
     )

@@ -14,7 +14,7 @@ from bulkrate.core.lifecycle import Status
 from bulkrate.core.stats import NOTHING, CommitSnapshot, CommitStats, RemoteSnapshot, UpstreamSnapshot
 from bulkrate.engine.bell import Waiter
 from bulkrate.engine.context import Context
-from bulkrate.engine.delegate.driven import Driven, driven
+from bulkrate.engine.delegate.driven import Driven, LogLocks, driven
 from bulkrate.engine.delegate.plan import plan
 from bulkrate.engine.delegate.shepherd import Shepherd
 from bulkrate.engine.log import LogWriter
@@ -38,6 +38,7 @@ class Delegate:
         self._writer = LogWriter(context.store, context.blobs, epoch)
         self._teller = Teller(context, DELEGATE)
         self._writer.stats = CommitStats(self._teller.commits_before)
+        self._log_locks = LogLocks()
         self._routes = Routes(context.settings, clock=context.clock)
         self._driven: dict[str, Driven] = {}
         self._shepherds: dict[str, Shepherd] = {}
@@ -115,7 +116,14 @@ class Delegate:
         store = self._context.store
         for name in await self._context.ask(store.upstreams.take, self._epoch, free, most=len(free)):
             log_event(logging.INFO, "upstream_taken", upstream=name)
-            one = await driven(self._context, self._epoch, name, routes=self._routes, writer=self._writer)
+            one = await driven(
+                self._context,
+                self._epoch,
+                name,
+                routes=self._routes,
+                writer=self._writer,
+                log_locks=self._log_locks,
+            )
             shepherd = Shepherd(one, tasks, on_trouble=self._on_trouble)
             for remote in await self._context.ask(store.remotes.open, name):
                 shepherd.take_on(remote)

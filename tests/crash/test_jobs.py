@@ -72,7 +72,8 @@ class Job:
         record = record_of(self.home)
         assert record["state"] == "done"
         assert sum(record["counts"].values()) == record["rows"] == self.rows
-        assert sum(each["requests"] for each in record["tokens"].values()) == self.rows
+        sold = [each for prices in record["tokens"].values() for each in prices.values()]
+        assert sum(each["requests"] for each in sold) == self.rows
         assert len(list((self.home / "jobs").iterdir())) == 1
 
 

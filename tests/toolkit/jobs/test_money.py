@@ -9,6 +9,7 @@ import pytest
 
 from bulkrate.core.estimate import Estimator
 from bulkrate.core.prices import BATCH, Price
+from bulkrate.providers.usage import Usage
 from bulkrate.toolkit.jobs.money import Forecast, Prices, bought, hold_to, spent
 from bulkrate.toolkit.jobs.record import JobRecord, Tokens
 from bulkrate.toolkit.places.place import PlaceAsk
@@ -84,3 +85,16 @@ def test_what_a_server_does_not_say_is_bought_at_its_own_price() -> None:
     assert (hosted.tier_of(None), hosted.tier_of("anything")) == (BATCH, BATCH)
     private = Prices(PlaceAsk(server="http://127.0.0.1:8080/v1"), {})
     assert (private.tier_of(None), private.tier_of("openai")) == ("standard", BATCH)
+
+
+def test_upstreams_of_the_configuration_have_no_say_in_what_a_server_costs(tmp_path) -> None:
+    """A server on one's own machine was once billed at OpenAI's batch price, for a file that was there too."""
+    config = tmp_path / "bulkrate.toml"
+    config.write_text('[upstreams.openai]\nkind = "openai-batch"\nmodels = ["gpt-4o-mini"]\n')
+    there = "http://127.0.0.1:8080/v1"
+    beside, alone = (Prices(PlaceAsk(server=there, config=name), {}) for name in (str(config), None))
+    read = Usage(input_tokens=1_000_000)
+    for delegated in (None, "openai"):
+        assert beside.tier_of(delegated) == alone.tier_of(delegated)
+        assert beside.paid("gpt-4o-mini", read, delegated) == alone.paid("gpt-4o-mini", read, delegated)
+    assert beside.on_late is alone.on_late is None

@@ -98,7 +98,8 @@ class Prices:
         self._book = PriceBook.load(overrides=settings.prices)
         self._rehearsal = place.sandbox is not None
         self._server = place.server
-        self._upstreams = settings.upstreams
+        # Those of a server are its own, whatever the configuration here has for an engine of ours.
+        self._upstreams = {} if place.server else settings.upstreams
         #: A batch API sells at the batch price; an inference server does not know what waits.
         delegated = [upstream for upstream in self._upstreams.values() if upstream.delegated]
         self.on_late = delegated[0].on_late if delegated else None

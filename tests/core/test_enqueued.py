@@ -92,6 +92,11 @@ def test_a_limit_of_the_settings_is_never_exceeded():
     assert refused(table, limit=900).recalled(table, now=NOW).limit == 900
 
 
+def test_a_lesson_about_something_else_leaves_the_limit_of_the_table_in_force():
+    kept = Quota(lines_max=25, learnt_at=NOW)
+    assert kept.recalled(Quota(limit=500), now=NOW) == Quota(limit=500, lines_max=25, learnt_at=NOW)
+
+
 def test_what_is_full_says_how_full():
     found = may(Quota(limit=1_000, told=True), b=1_000)
     assert found.tokens == 0

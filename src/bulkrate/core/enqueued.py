@@ -84,8 +84,8 @@ class Quota:
         not_before = min(self.not_before, now + _WAIT_S_MAX * 1.25)
         if self.learnt_at is None or abs(now - self.learnt_at) > _LESSON_S:
             return replace(given, refusals=self.refusals, not_before=not_before)
-        if given.told and given.limit is not None and (self.limit is None or self.limit > given.limit):
-            return replace(self, limit=given.limit, told=True, not_before=not_before)
+        if self.limit is None or (given.told and given.limit is not None and self.limit > given.limit):
+            return replace(self, limit=given.limit, told=given.told, not_before=not_before)
         return replace(self, not_before=not_before)
 
     def accepted(self, *, enqueued: int) -> Quota:

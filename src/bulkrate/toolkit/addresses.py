@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, BinaryIO, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -31,6 +31,8 @@ PACKED = {"gz": "gzip", "zst": "zstd"}
 GOOGLE_RETRY_S = 10
 #: Names an emulator of Google Cloud Storage, as Google's own libraries in Go, Java and Python have it.
 GOOGLE_EMULATOR = "STORAGE_EMULATOR_HOST"
+# What stays as it is in an address: RFC 3986's signs, and what is percent-encoded already.
+_SPELT = "%:/?#[]@!$&'()*+,;="
 
 
 class File(msgspec.Struct, frozen=True):
@@ -157,7 +159,7 @@ def connect(address: str, error: type[BulkrateError]) -> tuple[Any, str]:
         address = _at_google(address, os.environ)
     with translated(public(address), error):
         try:
-            system, path = fs.FileSystem.from_uri(address.replace(" ", "%20"))
+            system, path = fs.FileSystem.from_uri(quote(address, safe=_SPELT))
         except ValueError as fault:
             raise error(f"{public(address)} is no address of an object: {fault}") from fault
     return system, path

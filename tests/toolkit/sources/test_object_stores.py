@@ -26,7 +26,7 @@ def _content(extension: str) -> bytes:
 
 
 @pytest.mark.parametrize("extension", ["csv", "jsonl", "parquet"])
-@pytest.mark.parametrize("name", ["rows", "deep/in a folder/rows"])
+@pytest.mark.parametrize("name", ["rows", "deep/in a folder/rows", "Grüße, {1}|2"])
 def test_an_object_is_read_as_a_file_is(objects, extension, name):
     objects.put(f"{name}.{extension}", _content(extension))
     source = open_source(objects.at(f"{name}.{extension}"))

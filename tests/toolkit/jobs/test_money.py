@@ -88,7 +88,7 @@ def test_what_a_server_does_not_say_is_bought_at_its_own_price() -> None:
 
 
 def test_upstreams_of_the_configuration_have_no_say_in_what_a_server_costs(tmp_path) -> None:
-    """A server on one's own machine was once billed at OpenAI's batch price, for a file that was there too."""
+    """One's own server was once billed at OpenAI's batch price, for a file that was there too."""
     config = tmp_path / "bulkrate.toml"
     config.write_text('[upstreams.openai]\nkind = "openai-batch"\nmodels = ["gpt-4o-mini"]\n')
     there = "http://127.0.0.1:8080/v1"

@@ -114,7 +114,10 @@ class Delegate:
         if not free:
             return
         store = self._context.store
-        for name in await self._context.ask(store.upstreams.take, self._epoch, free, most=len(free)):
+        await self._context.ask(store.upstreams.take, self._epoch, free, most=len(free))
+        holders = await self._context.ask(store.upstreams.holders)
+        # Also those that were taken before, when what is known of them could not be read.
+        for name in (name for name in free if holders.get(name) == self._epoch):
             log_event(logging.INFO, "upstream_taken", upstream=name)
             one = await driven(
                 self._context,

@@ -62,8 +62,8 @@ class Tenure:
 
     async def _dismiss_landed(self) -> None:
         for driver in [driver for driver in self._dispatcher.leaving if driver.in_flight == 0]:
-            await self._dispatcher.dismiss(driver)
             await self._context.ask(self._context.store.upstreams.release, self._epoch, driver.name)
+            await self._dispatcher.dismiss(driver)
             self._context.bells.ring_senders()
 
     async def _take(self, holders: Mapping[str, int], due: int) -> None:
@@ -84,9 +84,9 @@ class Tenure:
         if not free or most <= 0:
             return
         store = self._context.store.upstreams
-        taken = await self._context.ask(store.take, self._epoch, free, most=most)
-        windows = await self._context.ask(store.windows) if taken else {}
-        for name in taken:
+        # Asked first: once an upstream is taken, nothing may keep it from being driven.
+        windows = await self._context.ask(store.windows)
+        for name in await self._context.ask(store.take, self._epoch, free, most=most):
             log_event(logging.INFO, "upstream_taken", upstream=name)
             self._dispatcher.adopt(name, known_windows=windows.get(name, {}))
 

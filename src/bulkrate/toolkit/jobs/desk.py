@@ -9,7 +9,7 @@ import difflib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,9 +53,6 @@ from bulkrate.toolkit.sinks.base import Sink
 from bulkrate.toolkit.sources import open_source
 from bulkrate.toolkit.sources.base import Source
 from bulkrate.wording import either
-
-#: Asked before money is spent: may it go on?
-Confirm = Callable[[JobRecord, money.Forecast], bool]
 
 
 class Listener:

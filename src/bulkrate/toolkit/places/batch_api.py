@@ -86,12 +86,6 @@ class RemoteFaults(msgspec.Struct, frozen=True):
     data: list[RemoteFault] | None = None
 
 
-class RemoteDelegated(msgspec.Struct, frozen=True):
-    """Lines that a provider's batch API answered."""
-
-    lines: int = 0
-
-
 class RemoteBatch(msgspec.Struct, frozen=True):
     """A batch, read leniently: what servers leave out or null is None."""
 
@@ -104,7 +98,6 @@ class RemoteBatch(msgspec.Struct, frozen=True):
     request_counts: RemoteCounts | None = None
     metadata: dict[str, Any] | None = None
     progress: RemoteProgress | None = None
-    delegated: tuple[RemoteDelegated, ...] = ()
 
     @property
     def faults(self) -> list[RemoteFault]:

@@ -204,13 +204,18 @@ def test_a_batch_shows_what_it_has_at_providers(store, batch):
     epoch = a_driver(store)
     remote = intend(store, epoch)
     assert store.remotes.sums(["batch_1"]) == {}
-    remote = store.remotes.note(epoch, remote, remote_id="r", completed=2, failed=1, waiting="slow")
+    remote = store.remotes.note(epoch, remote, remote_id="r", completed=2, failed=1)
     [found] = store.remotes.sums(["batch_1", "batch_2"]).values()
     assert (found.batches, found.lines, found.completed, found.failed) == (1, 6, 2, 1)
-    assert store.remotes.waiting(["batch_1"]) == {"batch_1": "slow"}
     store.remotes.collected(epoch, remote, now=NOW, generation=1, rejections=0)
     assert store.remotes.sums(["batch_1"]) == {}
-    assert store.remotes.waiting(["batch_1"]) == {}
+
+
+def test_what_a_batch_waits_for_at_providers_is_not_what_it_waits_for_elsewhere(store, batch):
+    store.remotes.tell(a_worker(store, "sender-0"), "batch_1", Moving(in_flight=1, waiting="gpu: slow"))
+    assert store.remotes.waiting(["batch_1"], role="delegate") == {}
+    store.remotes.tell(a_driver(store), "batch_1", Moving(in_flight=1, waiting="provider: full"))
+    assert store.remotes.waiting(["batch_1"], role="delegate") == {"batch_1": "provider: full"}
 
 
 def test_creations_are_counted_and_ids_are_known(store, batch):

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from bulkrate.errors import Fenced
 from bulkrate.store.database import Database
 from bulkrate.store.records import LessonRecord, Moving, Purchase, Range, RemoteRecord, RemoteSum
-from bulkrate.store.schema import lessons, purchases, ranges, remotes, upstream_holders
+from bulkrate.store.schema import lessons, progress, purchases, ranges, remotes, upstream_holders, workers
 from bulkrate.store.work import must_live, tell
 
 
@@ -194,13 +194,15 @@ class RemoteStore:
                 for batch_id, batches, lines, completed, failed in connection.execute(query)
             }
 
-    def waiting(self, batch_ids: Sequence[str]) -> dict[str, str]:
-        """Why remote batches of these batches do not move, those that say so; one reason each."""
+    def waiting(self, batch_ids: Sequence[str], *, role: str) -> dict[str, str]:
+        """What these batches wait for, as the worker of this role tells; those that wait for nothing are left
+        out.
+        """
         query = (
-            select(remotes.c.batch_id, func.max(remotes.c.waiting))
-            .where(remotes.c.batch_id.in_(batch_ids), remotes.c.collected_at.is_(None))
-            .where(remotes.c.waiting.is_not(None))
-            .group_by(remotes.c.batch_id)
+            select(progress.c.batch_id, progress.c.waiting)
+            .join(workers, workers.c.epoch == progress.c.epoch)
+            .where(progress.c.batch_id.in_(batch_ids), workers.c.role == role)
+            .where(progress.c.waiting.is_not(None))
         )
         with self._db.read() as connection:
             return {batch_id: str(why) for batch_id, why in connection.execute(query)}

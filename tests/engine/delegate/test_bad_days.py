@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bulkrate.config import Upstream
+from bulkrate.testing.providers import AnthropicDouble, serving
 from tests.engine.delegate.conftest import (
     MODEL,
     Clock,
@@ -20,6 +21,7 @@ from tests.engine.delegate.conftest import (
 )
 from tests.support.processes import Process, chat_line, jsonl
 
+HOUR_S = 3_600
 DAY_S = 86_400
 
 
@@ -82,6 +84,25 @@ async def test_what_may_pass_is_waited_for_until_the_window_closes(data, openai,
         clock.ahead_s += 2 * 3_600  # beyond the longest pause between two tries
         assert await retried(house, batch_id) == 3
     assert openai.bought(there) == once(there)
+
+
+async def test_each_provider_says_what_it_is_waited_for_while_others_answer(data, openai):
+    openai.go_wrong(slow_s=HOUR_S)
+    with serving(AnthropicDouble(key="another")) as url:
+        upstreams = {
+            "provider": delegated(openai, enqueued_tokens=200),
+            "claude": Upstream(kind="anthropic-batch", url=url, key="ours", models=["theirs"], poll_s=0.05),
+        }
+        async with housed(data, upstreams) as house:
+            lines = [chat_line(each, text_of(each)) for each in fresh_ids(20)]
+            lines += [chat_line(each, text_of(each), model="theirs") for each in fresh_ids(3)]
+            batch_id = await house.begin_with(jsonl(*lines))
+            said = ("claude: the key is not valid", "tokens are enqueued for gpt-4o-mini")
+            batch = await house.until(
+                batch_id, lambda batch: all(one in f"{batch.progress.remote.waiting}" for one in said)
+            )
+    assert batch.progress.in_flight > 0
+    assert batch.progress.paused is None
 
 
 async def test_a_model_without_batches_fails_its_own_lines_and_says_so(data, openai, upstreams):

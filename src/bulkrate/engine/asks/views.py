@@ -9,6 +9,7 @@ import msgspec
 
 from bulkrate.core.models import is_served
 from bulkrate.engine.context import Context
+from bulkrate.engine.roles import DELEGATE
 from bulkrate.engine.upstreams import KnownUpstream, known_upstreams
 from bulkrate.store.records import BatchRecord, Moving, Purchase, RemoteSum
 from bulkrate.wire.batches import (
@@ -63,7 +64,7 @@ def _look(context: Context, running: Sequence[str]) -> _Now:
 
 def _remote(context: Context, running: Sequence[str]) -> dict[str, RemoteProgress]:
     sums = context.store.remotes.sums(running)
-    waiting = context.store.remotes.waiting(running)
+    waiting = context.store.remotes.waiting(running, role=DELEGATE)
     nothing = RemoteSum(batches=0, lines=0, completed=0, failed=0)
     found: dict[str, RemoteProgress] = {}
     for batch_id in running:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, defaultdict
 
 import msgspec
 
@@ -160,20 +161,22 @@ class Delegate:
             self._reported[name] = one.paused
 
     async def _tell(self) -> None:
-        """Tell how batches move here, where that has changed."""
-        moving: dict[str, Moving] = {}
-        for one in self._driven.values():
+        """Tell how batches move here, and what each upstream makes them wait for, where that has changed."""
+        there: Counter[str] = Counter()
+        waiting: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for name, one in self._driven.items():
             for remote in one.remotes.values():
-                if remote.collected_at is not None:
-                    continue
-                before = moving.get(remote.batch_id, Moving())
-                there = remote.lines - remote.completed - remote.failed if remote.remote_id else 0
-                moving[remote.batch_id] = Moving(
-                    in_flight=before.in_flight + max(0, there), waiting=before.waiting or remote.waiting
-                )
+                if remote.collected_at is None:
+                    left = remote.lines - remote.completed - remote.failed if remote.remote_id else 0
+                    there[remote.batch_id] += max(0, left)
+                    if remote.waiting is not None:
+                        waiting[remote.batch_id].setdefault(name, remote.waiting)
             for batch_id, why in one.held_back.items():
-                before = moving.get(batch_id, Moving())
-                moving[batch_id] = Moving(in_flight=before.in_flight, waiting=before.waiting or why)
+                waiting[batch_id].setdefault(name, why)
+        moving = {
+            batch_id: Moving(in_flight=there[batch_id], waiting="; ".join(waiting[batch_id].values()) or None)
+            for batch_id in {*there, *waiting}
+        }
         for batch_id in {*moving, *self._told}:
             now = moving.get(batch_id, Moving())
             if now != self._told.get(batch_id, Moving()):

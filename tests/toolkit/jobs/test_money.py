@@ -9,8 +9,9 @@ import pytest
 
 from bulkrate.core.estimate import Estimator
 from bulkrate.core.prices import BATCH, Price
+from bulkrate.errors import OverBudget
 from bulkrate.providers.usage import Usage
-from bulkrate.toolkit.jobs.money import Forecast, Prices, bought, hold_to, spent
+from bulkrate.toolkit.jobs.money import Forecast, Prices, bought, forecast, hold_to, spent
 from bulkrate.toolkit.jobs.record import JobRecord, Tokens
 from bulkrate.toolkit.places.place import PlaceAsk
 from bulkrate.wire.lines import response_line
@@ -19,9 +20,9 @@ from tests.toolkit.jobs.test_collect import collector
 
 def test_a_job_with_nothing_to_send_costs_nothing() -> None:
     """All rows of a nightly run were known; it asked for money, and with a limit it broke."""
-    forecast = Forecast(estimate=Estimator(lambda model: Price(model=model)).estimate(), tier=BATCH)
-    assert not forecast.costs
-    hold_to(forecast, "0.01")
+    found = Forecast(estimate=Estimator(lambda model: Price(model=model)).estimate(), tier=BATCH)
+    assert not found.costs
+    hold_to(found, "0.01")
 
 
 @pytest.fixture
@@ -98,3 +99,64 @@ def test_upstreams_of_the_configuration_have_no_say_in_what_a_server_costs(tmp_p
         assert beside.tier_of(delegated) == alone.tier_of(delegated)
         assert beside.paid("gpt-4o-mini", read, delegated) == alone.paid("gpt-4o-mini", read, delegated)
     assert beside.on_late is alone.on_late is None
+
+
+class Asked:
+    """A job of one request."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def requests(self, _step: int) -> list[tuple[str, str, bytes]]:
+        body = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": "x" * 4_000}],
+            "max_tokens": 1_000,
+        }
+        return [(self._model, "/v1/chat/completions", json.dumps(body).encode())]
+
+    def request_count(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("model", "window", "tier"),
+    [
+        ("m", "24h", BATCH),
+        ("m", "1h", "standard"),
+        ("only-batch", "1h", BATCH),
+        ("only-online", "24h", "standard"),
+    ],
+)
+def test_the_ceiling_is_of_the_price_that_is_paid(tmp_path, model, window, tier) -> None:
+    """With any batch API in the configuration, all lines were once held to half of what some then cost."""
+    config = tmp_path / "bulkrate.toml"
+    config.write_text(
+        '[upstreams.openai]\nkind = "openai-batch"\nmodels = ["m", "only-batch"]\nfrom_window = "4h"\n'
+        '[upstreams.azure]\nurl = "https://mine.openai.azure.com/openai/v1"\nmodels = ["m", "only-online"]\n'
+        + "".join(
+            f"[prices.{name}]\ninput = 100\noutput = 100\nbatch_discount = 0.5\n"
+            for name in ("m", "only-batch", "only-online")
+        )
+    )
+    prices = Prices(PlaceAsk(config=str(config)), {}, window=window)
+    found = forecast(Asked(model), prices)
+    delegated = "openai" if tier == BATCH else None
+    assert (found.tier, prices.tier_of(delegated)) == (tier, tier)
+    most = Usage(input_tokens=found.estimate.input.high, output_tokens=1_000)
+    assert found.usd_at_most >= (prices.paid(model, most, delegated) or 0) > 0
+    with pytest.raises(OverBudget):
+        hold_to(found, "0.05")
+
+
+def test_an_alias_costs_what_the_model_behind_it_does(tmp_path) -> None:
+    """It was once taken for a model of one's own machine, which costs nothing."""
+    config = tmp_path / "bulkrate.toml"
+    config.write_text(
+        '[upstreams.azure]\nurl = "https://mine.openai.azure.com/openai/v1"\nmodels = ["m"]\n'
+        'aliases = { fast = "m" }\n'
+        "[prices.m]\ninput = 0.15\noutput = 0.60\n"
+    )
+    prices = Prices(PlaceAsk(config=str(config)), {})
+    read = Usage(input_tokens=1_000_000)
+    assert prices.paid("fast", read, None) == prices.paid("m", read, None) == Decimal("0.15")

@@ -368,7 +368,7 @@ class Desk:
 
     def prices(self, spec: JobSpec) -> money.Prices:
         """What answers cost where a job runs. Raises `ConfigError`."""
-        return money.Prices(spec.place, self._environ)
+        return money.Prices(spec.place, self._environ, window=spec.window)
 
     def _same(self, record: JobRecord) -> JobFolder | None:
         """The newest other job that asks the same of the same rows."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import msgspec
 from msgspec.structs import replace
 
 from bulkrate.config import Upstream
+from bulkrate.core.deadline import window_s
 from bulkrate.core.delegation import OnLate
 from bulkrate.core.estimate import Actual, Estimate, Estimator, ModelActual, Money
+from bulkrate.core.models import Catalogue
 from bulkrate.core.pricelist import Rates
 from bulkrate.core.prices import BATCH, STANDARD, TIERS, Band, Mark, Price, cost, is_private
 from bulkrate.errors import OverBudget
@@ -93,11 +94,12 @@ _LATE = {
 class Prices:
     """The prices where a job runs."""
 
-    def __init__(self, place: PlaceAsk, environ: Mapping[str, str]) -> None:
+    def __init__(self, place: PlaceAsk, environ: Mapping[str, str], *, window: str = "24h") -> None:
         settings = settings_of(place, environ)
         self._book = PriceBook.load(overrides=settings.prices)
         self._rehearsal = place.sandbox is not None
         self._server = place.server
+        self._window_s = window_s(window) or 0
         # Those of a server are its own, whatever the configuration here has for an engine of ours.
         self._upstreams = {} if place.server else settings.upstreams
         #: A batch API sells at the batch price; an inference server does not know what waits.
@@ -105,18 +107,36 @@ class Prices:
         self.on_late = delegated[0].on_late if delegated else None
         self.tier = BATCH if delegated or (place.server and not is_private(place.server)) else STANDARD
 
+    def sells_batches(self, model: str) -> bool:
+        """Whether lines for a model are meant for a batch API here."""
+        if self._server:
+            return self.tier == BATCH
+        delegated, online = self._first(model, delegated=True), self._first(model, delegated=False)
+        if delegated is None:
+            return False
+        if online is None or online.models is None:  # whether that one serves it shows later
+            return True
+        return self._window_s >= (window_s(delegated.from_window) or 0)
+
     def price(self, model: str) -> Price:
-        """What a model costs here: in a batch where a batch API serves it, at once where another does."""
+        """What a model costs here: in a batch what a batch API takes for it, and at once what another upstream
+        does. A model whose lines are for no batch API costs the same either way.
+        """
         if self._rehearsal:
             return Price(model=model, tiers=dict.fromkeys(TIERS, (_FREE,)))
         if self._server:
             return self._book.price(model, self._server)
-        delegated, online = (self._first(model, delegated=kind) for kind in (True, False))
-        if delegated is None or online is None:
+        delegated, online = self._first(model, delegated=True), self._first(model, delegated=False)
+        if online is None or self.tier == STANDARD:
             return self._at(model, delegated or online)
-        batch, at_once = self._at(model, delegated), self._at(model, online)
-        tiers = batch.tiers | {STANDARD: at_once.tiers.get(STANDARD, ())}
-        return replace(batch, tiers={tier: bands for tier, bands in tiers.items() if bands})
+        at_once = self._at(model, online)
+        standard = at_once.tiers.get(STANDARD, ())
+        if self.sells_batches(model):
+            price, other = self._at(model, delegated), STANDARD
+        else:
+            price, other = at_once, BATCH
+        tiers = price.tiers | {other: standard}
+        return replace(price, tiers={tier: bands for tier, bands in tiers.items() if bands})
 
     def tier_of(self, delegated: str | None) -> str:
         """At which price an answer was bought. `delegated` is the upstream whose batch API gave it, None for
@@ -135,14 +155,20 @@ class Prices:
             (
                 upstream
                 for upstream in self._upstreams.values()
-                if upstream.delegated == delegated
-                and any(fnmatchcase(model, one) for one in upstream.models or ["*"])
+                if upstream.delegated == delegated and _name_at(upstream, model) is not None
             ),
             None,
         )
 
     def _at(self, model: str, upstream: Upstream | None) -> Price:
-        return self._book.price(model, upstream.url if upstream is not None else _HERE)
+        if upstream is None:
+            return self._book.price(model, _HERE)
+        return self._book.price(_name_at(upstream, model) or model, upstream.url)
+
+
+def _name_at(upstream: Upstream, model: str) -> str | None:
+    """What an upstream calls a model; None when it is known not to serve it."""
+    return Catalogue(tuple(upstream.models or ["*"]), upstream.aliases).name_for(model)
 
 
 def forecast(job: Countable, prices: Prices) -> Forecast:
@@ -152,13 +178,18 @@ def forecast(job: Countable, prices: Prices) -> Forecast:
     total = job.request_count()
     step = max(1, total // _COUNTED_MAX)
     added = 0
+    batched = False
     for model, endpoint, body in job.requests(step):
         tokens = count.request(body, endpoint)
         lines = min(step, total - added)
         estimator.add(model, tokens, lines)
         added += lines
+        batched = batched or prices.sells_batches(model)
     return Forecast(
-        estimate=estimator.estimate(), tier=prices.tier, counted_every=step, on_late=prices.on_late
+        estimate=estimator.estimate(),
+        tier=BATCH if batched else STANDARD,
+        counted_every=step,
+        on_late=prices.on_late if batched else None,
     )
 
 

@@ -119,8 +119,8 @@ class Prices:
         return self._window_s >= (window_s(delegated.from_window) or 0)
 
     def price(self, model: str) -> Price:
-        """What a model costs here: in a batch what a batch API takes for it, and at once what another upstream
-        does. A model whose lines are for no batch API costs the same either way.
+        """What a model costs here: in a batch what a batch API takes for it, and at once what another
+        upstream does. A model whose lines are for no batch API costs the same either way.
         """
         if self._rehearsal:
             return Price(model=model, tiers=dict.fromkeys(TIERS, (_FREE,)))

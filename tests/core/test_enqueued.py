@@ -88,11 +88,11 @@ def test_a_limit_of_the_settings_is_never_exceeded():
     assert refused(given, limit=300).recalled(given, now=NOW + 10**6) == Quota(
         limit=500, told=True, refusals=1, not_before=NOW + 60
     )
-    table = Quota(limit=500)
-    assert refused(table, limit=900).recalled(table, now=NOW).limit == 900
+    untold = Quota(limit=500)
+    assert refused(untold, limit=900).recalled(untold, now=NOW).limit == 900
 
 
-def test_a_lesson_about_something_else_leaves_the_limit_of_the_table_in_force():
+def test_a_lesson_about_something_else_leaves_the_given_limit_in_force():
     kept = Quota(lines_max=25, learnt_at=NOW)
     assert kept.recalled(Quota(limit=500), now=NOW) == Quota(limit=500, lines_max=25, learnt_at=NOW)
 

@@ -76,7 +76,7 @@ class Quota:
         return replace(self, lines_max=max(1, lines // 2), learnt_at=now)
 
     def recalled(self, given: Quota, *, now: float) -> Quota:
-        """What still holds of it; `given` is what the settings and the provider's table say.
+        """What still holds of it; `given` is what is known without a refusal.
 
         A limit of the settings is never exceeded, whatever was learnt. What was learnt too long ago is
         forgotten, and no wait is longer than any that is begun now, should the clock have been wrong.

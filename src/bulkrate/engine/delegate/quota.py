@@ -143,8 +143,7 @@ class Quotas:
         """What is known without having been refused anything."""
         given = self._upstream.enqueued_tokens
         limit = given.get(model) if isinstance(given, dict) else given
-        told = limit is not None
-        return Quota(limit=limit if told else self.limits(model).enqueued_tokens_max, told=told)
+        return Quota(limit=limit, told=limit is not None)
 
     def _lesson(self, model: str, quota: Quota) -> LessonRecord:
         # A limit of the settings is no lesson: they may say another one the next time.

@@ -26,8 +26,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     bytes_max: int
     #: Input tokens in one batch; a user may set it lower, so that one shard is not the whole of a quota.
     tokens_max: int | None = None
-    #: Input tokens that may be enqueued at a time, per model. It differs by tier and is learnt from refusals.
-    enqueued_tokens_max: int | None = None
     #: Batches that may be on their way at a time.
     batches_max: int | None = None
     #: Batches that may be created in an hour.
@@ -40,10 +38,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     windows: tuple[str, ...] = ("24h",)
     #: How long results can be fetched after the end.
     retention_s: int | None = None
-    #: Whether a running batch can be cancelled, batches can be listed, and a batch can carry our metadata.
-    cancels: bool = True
-    lists: bool = True
-    metadata: bool = True
     #: Where this was read.
     source: str = ""
 
@@ -65,7 +59,6 @@ _ANTHROPIC = Limits(
     bytes_max=255 * _MB,
     one_model=False,
     retention_s=29 * _DAY_S,
-    metadata=False,
     source="platform.claude.com/docs/en/build-with-claude/batch-processing",
 )
 _GEMINI = Limits(
@@ -76,7 +69,6 @@ _GEMINI = Limits(
     windows=("48h",),
     # The result file is one of the Files API's, which keeps files for 48 hours.
     retention_s=2 * _DAY_S,
-    metadata=False,
     source="ai.google.dev/gemini-api/docs/batch-api and /rate-limits",
 )
 _MISTRAL = Limits(

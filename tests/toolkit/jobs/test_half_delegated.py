@@ -9,6 +9,9 @@ import pytest
 
 import bulkrate
 from bulkrate.testing.providers import Faults, OpenAIProxy, serving
+from bulkrate.toolkit.jobs.record import JobFolder
+from bulkrate.toolkit.jobs.summary import summary_lines
+from bulkrate.wording import typed
 from tests.support.processes import Process, Server, wait_until
 
 pytestmark = pytest.mark.server
@@ -35,6 +38,24 @@ input = 3
 output = 12
 batch_discount = 0.5
 """
+
+
+def test_whoever_looks_on_is_told_what_a_provider_is_waited_for(
+    tmp_path, monkeypatch, server: Server, upstream: Process
+) -> None:
+    double = OpenAIProxy(server.url)
+    monkeypatch.setenv("PROVIDER_KEY", "another")
+    with serving(double) as url:
+        config = tmp_path / "bulkrate.toml"
+        config.write_text(CONFIG.format(there=url, here=upstream.url, model=MODEL, late_s=60))
+        job = bulkrate.map(["one"], prompt="{{ text }}", model=MODEL, config=str(config), data=tmp_path)
+        told = wait_until(lambda: job.summary, lambda summary: summary["waiting_for"] is not None)
+        folder = JobFolder(tmp_path, job.id)
+        assert summary_lines(folder.load(), typed, None)[-1] == f"waits     {told['waiting_for']}"
+        job.cancel()
+    assert told["state"] == "running"
+    assert told["waiting_for"] == "provider: the key is not valid"
+    assert job.summary["waiting_for"] is None
 
 
 def test_what_was_bought_cheap_and_what_was_bought_dear_add_up(

@@ -86,6 +86,9 @@ class Follower:
                 if failed > _FAILED_POLLS_MAX:
                     raise
                 self._place.again()
+            if self._record.waiting != moving.paused:
+                self._record.waiting = moving.paused
+                self._save()
             self._moved(moving)
             wait_s = shortest if got else min(wait_s * _POLL_GROWTH, longest)
             if not all(part.collected for part in round_.parts):
@@ -165,7 +168,7 @@ class Follower:
         if batch.progress is not None:
             moving.in_flight += batch.progress.in_flight
             moving.lines_per_second += batch.progress.lines_per_second
-            moving.paused = moving.paused or batch.progress.paused
+            moving.paused = moving.paused or batch.progress.waiting
         if batch.request_counts is not None:
             moving.done += batch.request_counts.completed + batch.request_counts.failed
         if self._place.ours:

@@ -53,7 +53,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             in_flight=moving.in_flight,
             rows_per_second=speed,
             seconds_left=(rows - done) / speed if speed else None,
-            paused=moving.paused,
+            paused=moving.paused or record.waiting,
             usd=float(sum(each.usd for tiers in record.tokens.values() for each in tiers.values())),
         )
 

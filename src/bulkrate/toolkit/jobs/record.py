@@ -111,6 +111,8 @@ class JobRecord(msgspec.Struct, kw_only=True):
     where: str | None = None
     server: str | None = None
     trouble: str | None = None
+    #: Why its batches do not move, or a part of them, for those who look on.
+    waiting: str | None = None
     #: Opened again for the rows without an answer; what was tried before no longer counts.
     renewed: bool = False
     renewed_at: int = 0

@@ -10,7 +10,7 @@ import msgspec
 from bulkrate.core.estimate import ModelActual
 from bulkrate.toolkit.jobs.alarm import success_rate
 from bulkrate.toolkit.jobs.money import told_of
-from bulkrate.toolkit.jobs.record import JobRecord, doing
+from bulkrate.toolkit.jobs.record import JobRecord, JobState, doing
 
 _SHOWN_MAX = 12
 
@@ -55,6 +55,7 @@ def summary(record: JobRecord, words: Words) -> dict[str, Any]:
         "ended_at": record.ended_at,
         "alarms": record.alerted,
         "trouble": words(record.trouble) if record.trouble else None,
+        "waiting_for": record.waiting if record.state is JobState.RUNNING else None,
     }
 
 
@@ -86,6 +87,8 @@ def summary_lines(record: JobRecord, words: Words, seconds: float | None) -> lis
     lines += [f"alarm     {alert}" for alert in record.alerted]
     if record.trouble:
         lines.append(f"trouble   {told['trouble']}")
+    if told["waiting_for"]:
+        lines.append(f"waits     {told['waiting_for']}")
     if record.state.ended and told["failed"]:
         again = words(doing("retry", record.id, "retry_failed"))
         lines.append(f"next      {again}   sends the failed rows again, and only those")

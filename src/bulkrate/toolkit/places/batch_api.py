@@ -63,6 +63,12 @@ class RemoteCounts(msgspec.Struct, frozen=True):
     failed: int = 0
 
 
+class RemoteWaits(msgspec.Struct, frozen=True):
+    """What a batch waits for at providers' batch APIs, in words."""
+
+    waiting: str | None = None
+
+
 class RemoteProgress(msgspec.Struct, frozen=True):
     """What bulkrate tells beyond OpenAI's object."""
 
@@ -70,6 +76,12 @@ class RemoteProgress(msgspec.Struct, frozen=True):
     in_flight: int = 0
     lines_per_second: float = 0.0
     paused: str | None = None
+    remote: RemoteWaits | None = None
+
+    @property
+    def waiting(self) -> str | None:
+        """Why it does not move, or a part of it that a provider shall answer."""
+        return self.paused or (self.remote.waiting if self.remote is not None else None)
 
 
 class RemoteFault(msgspec.Struct, frozen=True):

@@ -31,20 +31,21 @@ def host(folder: Annotated[Path, typer.Argument(metavar="FOLDER")]) -> None:
 
     from bulkrate.engine.folder import data_folder, owned
     from bulkrate.telemetry import log_to_stderr
-    from bulkrate.toolkit.places.host import DOOR, EXIT_TAKEN, HostAsk
+    from bulkrate.toolkit.places.host import DOOR, EXIT_TAKEN, HostAsk, mark_of
 
-    ask = msgspec.json.decode(sys.stdin.buffer.read(), type=HostAsk)
+    told = sys.stdin.buffer.read()
+    ask = msgspec.json.decode(told, type=HostAsk)
     settings = msgspec.structs.replace(ask.settings, data=str(folder), host="127.0.0.1", port=0)
     log_to_stderr("host", "text")
     try:
         with owned(data_folder(settings)):
             (folder / DOOR).unlink(missing_ok=True)  # of a host that died
-            uvloop.run(_run(folder, msgspec.structs.replace(ask, settings=settings)))
+            uvloop.run(_run(folder, msgspec.structs.replace(ask, settings=settings), mark_of(told)))
     except FolderInUse:
         sys.exit(EXIT_TAKEN)
 
 
-async def _run(folder: Path, ask: HostAsk) -> None:
+async def _run(folder: Path, ask: HostAsk, mark: str) -> None:
     import msgspec
 
     from bulkrate.engine.context import close_context, open_context
@@ -69,7 +70,7 @@ async def _run(folder: Path, ask: HostAsk) -> None:
         try:
             start_afresh(context)
             children.begin(context)
-            await _serve(folder, context)
+            await _serve(folder, context, mark)
         finally:
             await children.stop()
             close_context(context)
@@ -102,7 +103,7 @@ def sandbox_options(given: dict[str, Any]) -> SandboxOptions:
         raise ConfigError(f"the sandbox's options do not fit: {error}") from error
 
 
-async def _serve(folder: Path, context: Context) -> None:
+async def _serve(folder: Path, context: Context, mark: str) -> None:
     import asyncio
 
     from bulkrate.engine import Engine
@@ -118,7 +119,7 @@ async def _serve(folder: Path, context: Context) -> None:
     door = folder / DOOR
 
     def ready(_: str, port: int) -> None:
-        _write_door(door, port, secret)
+        _write_door(door, port, secret, mark)
 
     async with engine.listening(), asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(
@@ -155,12 +156,13 @@ async def _until_left_alone(attached: IO[bytes], context: Context, serving: asyn
 _AT_WORK = ("validating", "in_progress", "finalizing", "cancelling")
 
 
-def _write_door(path: Path, port: int, secret: str) -> None:
+def _write_door(path: Path, port: int, secret: str, mark: str) -> None:
     import msgspec
 
     from bulkrate.toolkit.places.host import Door
 
-    data = msgspec.json.encode(Door(url=f"http://127.0.0.1:{port}/v1", key=secret, pid=os.getpid()))
+    door = Door(url=f"http://127.0.0.1:{port}/v1", key=secret, pid=os.getpid(), mark=mark)
+    data = msgspec.json.encode(door)
     scratch = path.with_suffix(".new")
     with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123  # with rights from the start
         file.write(data)

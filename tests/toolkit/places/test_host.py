@@ -54,6 +54,29 @@ def test_two_who_need_it_share_one_that_comes_back_after_a_death(folder):
     second.close()
 
 
+def test_one_that_was_told_another_key_ends_unless_others_need_it(folder):
+    """A key was put right, and the job went on with the wrong one: the engine that had it still lingered."""
+
+    def keyed(key: str) -> HostAsk:
+        upstream = Upstream(url="http://127.0.0.1:9/v1", key=key)
+        return HostAsk(settings=Settings(upstreams={"a": upstream}), sandbox={})
+
+    said: list[str] = []
+    first = Attached(folder, keyed("wrong"))
+    pid = read_door(folder).pid
+    second = Attached(folder, keyed("right"), tell=said.append)
+    assert read_door(folder).pid == pid
+    assert "another job shares the engine" in said[0]
+    first.close()
+    second.close()
+    third = Attached(folder, keyed("right"))
+    assert read_door(folder).pid != pid
+    fourth = Attached(folder, keyed("right"))
+    assert third.api.url == fourth.api.url
+    third.close()
+    fourth.close()
+
+
 def test_what_it_cannot_do_is_told(tmp_path):
     with pytest.raises(ConfigError, match="no option nonsense"):
         Attached(tmp_path / "engine", ask(nonsense=1))

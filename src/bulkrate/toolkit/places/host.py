@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -44,6 +45,10 @@ class HostAsk(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     sandbox: dict[str, Any] | None = None
 
+    def encoded(self) -> bytes:
+        """As the host is told it."""
+        return msgspec.json.encode(self, order="deterministic")
+
 
 class Door(msgspec.Struct, frozen=True, kw_only=True):
     """Where a host answers, and the key that opens it; kept in its folder for this user alone."""
@@ -51,6 +56,13 @@ class Door(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     key: str
     pid: int
+    #: `mark_of` what it was told.
+    mark: str = ""
+
+
+def mark_of(told: bytes) -> str:
+    """By which a host that was told the same is known."""
+    return hashlib.sha256(told).hexdigest()
 
 
 def folder_of(home: Path, ask: HostAsk) -> Path:
@@ -85,7 +97,8 @@ class Attached:
         except OSError as error:
             raise ConfigError(f"the folder {folder} cannot be made: {error.strerror}") from error
         self._folder = folder
-        self._ask = ask
+        self._told = ask.encoded()
+        self._tell = tell
         self._hold = _hold(folder, tell)
         try:
             self.api = self._open()
@@ -106,18 +119,34 @@ class Attached:
     def _open(self) -> BatchApi:
         until = time.monotonic() + _START_S_MAX
         started: subprocess.Popen[bytes] | None = None
+        ended: int | None = None
         while time.monotonic() < until:
             if not _is_owned(self._folder):
                 started = self._start(started)
             elif (door := read_door(self._folder)) is not None:
                 api = BatchApi(door.url, door.key, patience_s=_PATIENCE_S)
-                if api.is_bulkrate():
-                    return api
+                if door.pid != ended and api.is_bulkrate():
+                    if door.mark == mark_of(self._told) or not self._is_alone():
+                        fcntl.flock(self._hold, fcntl.LOCK_SH)
+                        return api
+                    # It has the key, or the limits, of before.
+                    ended = door.pid
+                    with suppress(ProcessLookupError):
+                        os.kill(ended, signal.SIGTERM)
                 api.close()
             time.sleep(_LOOK_S)
         raise ServerUnreachable(
             f"the engine did not start within {_START_S_MAX:g} s; see {self._folder / 'log'}"
         )
+
+    def _is_alone(self) -> bool:
+        """Whether nobody else is attached; then nobody else can be, until this one shares its lock again."""
+        try:
+            fcntl.flock(self._hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._tell("another job shares the engine: it keeps the keys and settings it was started with")
+            return False
+        return True
 
     def _start(self, started: subprocess.Popen[bytes] | None) -> subprocess.Popen[bytes]:
         """Start a host, unless the one that was `started` is on its way."""
@@ -141,7 +170,7 @@ class Attached:
         _hosts[:] = [host for host in _hosts if host.poll() is None] + [process]
         assert process.stdin is not None  # noqa: S101  # it was asked for
         with suppress(BrokenPipeError), process.stdin as told:  # why it died is told by its exit code
-            told.write(msgspec.json.encode(self._ask))
+            told.write(self._told)
         return process
 
 

@@ -54,6 +54,10 @@ class PlaceAsk(msgspec.Struct, frozen=True, kw_only=True):
     config: str | None = None
     sandbox: dict[str, Any] | None = None
 
+    def keyless(self) -> PlaceAsk:
+        """The same place, whatever key opens it: a key that was wrong may be put right where it runs."""
+        return msgspec.structs.replace(self, server_key=None, upstream_key=None)
+
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
     """How much one batch may hold."""

@@ -178,6 +178,7 @@ def test_only_so_many_rows_are_taken_and_empty_ones_are_not_sent(here, tmp_path)
         ({"limit": "many"}, RecipeError, r"argument does not fit: .*limit"),
         ({"answer": "text"}, RecipeError, r"name another for them with answer=$"),
         ({"min_confidence": 0.5}, RecipeError, r"^min_confidence= .*confidence=True.*params="),
+        ({"min_confidence": 0.5, "params": {"logprobs": False}}, RecipeError, r"^min_confidence= "),
         ({"upstream": "sandbox"}, ConfigError, "^server and upstream are two places"),
         ({"server": None, "upstream": "nonsense"}, ConfigError, "^upstream='nonsense' is no address"),
         ({"config": "no.toml"}, ConfigError, "name another with config=$"),

@@ -57,7 +57,7 @@ def check(asking: Asking, columns: Collection[str]) -> None:
 
 def tells_confidence(asking: Asking) -> bool:
     """Whether answers to this say how sure they are: `classify` asks, and so do probabilities of tokens."""
-    return asking.confidence or "logprobs" in str(asking.params)
+    return asking.confidence or bool(asking.params.get("logprobs"))
 
 
 def _entry(name: str) -> tuple[frozenset[str], Callable[[Asking], Recipe]]:

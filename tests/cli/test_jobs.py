@@ -125,6 +125,29 @@ def test_what_is_exported_is_what_would_be_sent_now(ran, tmp_path):
     assert FAILS in json.loads(line)["body"]["messages"][0]["content"]
 
 
+@pytest.mark.parametrize("command", ["results", "export"])
+def test_what_is_there_already_is_written_over_only_when_told_to(ran, tmp_path, command):
+    """An export without a name for it took the place of the requests.jsonl that the user had written."""
+    out = tmp_path / "requests.jsonl"
+    out.write_text("precious")
+    refused = ran(command, "nightly", "-o", out)
+    assert (refused.exit_code, out.read_text()) == (8, "precious")
+    assert "--overwrite" in refused.stderr
+    assert ran(command, "nightly", "-o", out, "--overwrite").exit_code == 0
+    assert FAILS in out.read_text()
+
+
+def test_a_job_writes_over_its_own_output_untold(ran, folder):
+    assert ran("resume", "--quiet").exit_code == 0
+    assert ran("results", "-o", folder / "one.csv").exit_code == 0
+
+
+def test_the_status_of_a_job_that_runs_tells_what_has_come_so_far(typed, slow):
+    wait_until(lambda: typed("results").stdout, lambda lines: '"_status":"answered"' in lines)
+    facts = told(typed("status"))
+    assert (facts["state"], facts["answered"], facts["waiting"]) == ("running", 1, 1)
+
+
 def test_resuming_what_has_ended_writes_it_and_sends_nothing(ran, folder):
     (folder / "one.csv").unlink()
     resumed = ran("resume", "--quiet")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bulkrate.cli import exits
-from bulkrate.errors import JobError, TimedOut
+from bulkrate.errors import JobError, SinkError, TimedOut
 from bulkrate.wording import typed
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="C
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, as when it is piped.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before money is spent.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over an output that is there already.")]
 
 jobs_app = typer.Typer(help="List jobs, and compare the runs of one.", invoke_without_command=True)
 
@@ -158,6 +159,7 @@ def results(
         str, typer.Option("--output", "-o", metavar="FILE|URL|-", help="Where to write.")
     ] = "-",
     failed: Annotated[bool, typer.Option("--failed", help="Only rows without an answer.")] = False,
+    overwrite: Overwrite = False,
     data: Data = None,
     config: Config = None,
 ) -> None:
@@ -169,6 +171,8 @@ def results(
     runner = desk.runner(_folder(desk, job))
     if runner.record.rows is None:
         raise JobError(f"job {runner.record.id} is still reading its rows")
+    if runner.record.spec.sink.what != output or not runner.record.written:
+        _keep(output, overwrite=overwrite)
     runner.export(open_sink(output), (lambda row: row.get(ERROR) is not None) if failed else None)
 
 
@@ -177,6 +181,7 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE.jsonl", help="Where to write.")
     ] = Path("requests.jsonl"),
+    overwrite: Overwrite = False,
     data: Data = None,
     config: Config = None,
 ) -> None:
@@ -184,6 +189,7 @@ def export(
     from bulkrate.toolkit.jobs.export import export_requests
 
     desk = _desk(data, config)
+    _keep(str(output), overwrite=overwrite)
     count = export_requests(desk.runner(_folder(desk, job)), output)
     typer.echo(f"{count:,} requests are in {output}", err=True)
 
@@ -291,6 +297,13 @@ def _desk(data: str | None, config: Path | None) -> Desk:
     from bulkrate.cli.follow_job import desk_for
 
     return desk_for(data, config)
+
+
+def _keep(output: str, *, overwrite: bool) -> None:
+    from bulkrate.toolkit.sinks import exists
+
+    if output != "-" and not overwrite and exists(output):
+        raise SinkError(f"{output} exists; name another --output, or write over it with --overwrite")
 
 
 def _folder(desk: Desk, job: str | None) -> JobFolder:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import threading
 
 import msgspec
+import pyarrow as pa
 import pytest
 
-from bulkrate.errors import JobError, OverBudget
+from bulkrate.errors import JobError, OverBudget, RecipeError
+from bulkrate.toolkit.frames import to_arrow
+from bulkrate.toolkit.jobs.desk import Desk
 from bulkrate.toolkit.jobs.record import JobState
-from bulkrate.toolkit.jobs.spec import ModelAsk, SourceAsk, Watch
+from bulkrate.toolkit.jobs.spec import JobSpec, ModelAsk, SinkAsk, SourceAsk, Watch
 from bulkrate.toolkit.places.place import PlaceAsk
+from bulkrate.toolkit.sources import open_source
 from tests.toolkit.jobs.conftest import Quick, asked, run
 
 ROWS = [{"text": "a"}, {"text": "b"}]
@@ -121,3 +126,58 @@ def test_a_job_is_found_by_how_its_id_begins_unless_it_could_be_two(desk, server
         desk.find("map-")
     with pytest.raises(JobError, match="no job"):
         desk.find("other")
+
+
+def test_a_window_that_is_none_is_told_before_a_row_is_read(desk, of_file):
+    with pytest.raises(RecipeError, match="from 1h to 30d"):
+        desk.begin(msgspec.structs.replace(of_file, window="5x"))
+    assert desk.jobs() == []
+
+
+def test_a_key_that_was_wrong_is_put_right_where_the_job_runs(desk, of_file):
+    """With another name for the key the job was said to be elsewhere, and to go on with the wrong one."""
+
+    class Stop(Quick):
+        def pause(self, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    def keyed(name: str) -> JobSpec:
+        place = msgspec.structs.replace(of_file.place, server_key=f"env:{name}")
+        return msgspec.structs.replace(of_file, place=place)
+
+    desk = Desk(desk.home, {"ONE": "a", "OTHER": "b"})
+    folder, _ = desk.begin(keyed("ONE"))
+    with pytest.raises(KeyboardInterrupt):
+        desk.go_on(folder, Stop())
+    same, known = desk.begin(keyed("OTHER"))
+    assert (same.id, known) == (folder.id, True)
+    assert folder.load().spec.place.server_key == "env:OTHER"
+    assert desk.go_on(folder, Quick()).counts["answered"] == 2
+
+
+def test_what_became_of_the_rows_of_an_earlier_result_gives_way_to_what_became_of_them_now(
+    desk, tmp_path, server
+):
+    """The second of two steps was paid for, and then its frame could not be made: two columns `_status`."""
+    (tmp_path / "rows.csv").write_text("text,_status,_error\na,failed,why\n")
+    spec = asked(server.url, source=SourceAsk(what=str(tmp_path / "rows.csv")))
+    for name, options, status in (("told", {}, "answered"), ("bare", {"status": False}, "failed")):
+        out = tmp_path / f"{name}.csv"
+        folder, _ = desk.begin(msgspec.structs.replace(spec, sink=SinkAsk(what=str(out), options=options)))
+        if folder.load().state.ended:
+            desk.write_again(folder)
+        else:
+            desk.go_on(folder, Quick())
+        (row,) = csv.DictReader(out.read_text().splitlines())
+        assert (row["_status"], row["answer"] != "") == (status, True)
+
+
+def test_also_where_it_was_told_in_another_type(desk, server):
+    """A frame without a failure has an `_error` of no type at all."""
+    rows = pa.table({"text": ["a [[sandbox:status=400]]"], "_status": [7], "_error": pa.nulls(1)})
+    source = open_source(rows)
+    folder, _ = desk.begin(asked(server.url), source)
+    desk.go_on(folder, Quick(), source=source)
+    runner = desk.runner(folder)
+    (row,) = to_arrow(runner.result(), runner.shape()).to_pylist()
+    assert (row["_status"], row["_error"][:8]) == ("failed", "http_400")

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from bulkrate import config
+from bulkrate.core.deadline import window_s
 from bulkrate.errors import (
     BulkrateError,
     ConfigError,
@@ -107,6 +108,7 @@ class Desk:
         if source.columns and not isinstance(recipe, Requests) and not spec.asking.group_by:
             check(spec.asking, [column.name for column in source.columns])
         _hold_confidence(spec)
+        _hold_window(spec)
         asked = spec.place
         spec = msgspec.structs.replace(spec, place=settle(spec.place, self._environ))
         spec = self._with_model(spec, recipe)
@@ -177,7 +179,7 @@ class Desk:
             return  # whoever goes on with it is told
         record = folder.load()
         place = spec.place if elsewhere else record.spec.place
-        if place != record.spec.place and not record.state.ended and record.has_lines_out:
+        if place.keyless() != record.spec.place.keyless() and not record.state.ended and record.has_lines_out:
             raise JobError(
                 f"job {record.id} has lines at {record.where or 'another place'}, and cannot be moved; go on "
                 f"there with: {doing('resume', record.id)}, or end it with: {doing('cancel', record.id)}"
@@ -434,6 +436,14 @@ def _hold_confidence(spec: JobSpec) -> None:
             f"{either('--min-confidence', 'min_confidence=')} is for answers that say how sure they are; let "
             f"classify ask for it with {either('--confidence', 'confidence=True')}, or get the probabilities "
             f"of tokens with {probabilities}"
+        )
+
+
+def _hold_window(spec: JobSpec) -> None:
+    """Raise `RecipeError` when no batch may take as long."""
+    if window_s(spec.window) is None:
+        raise RecipeError(
+            f"{either('--window', 'window=')} {spec.window!r} is none; give 24h, or another from 1h to 30d"
         )
 
 

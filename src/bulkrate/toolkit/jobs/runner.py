@@ -285,6 +285,10 @@ class Runner:
             self._moving = moving
             self._tell(answers)
 
+        def keep() -> None:
+            self._count(answers)  # whoever looks at the record sees what has come so far
+            self._save()
+
         collector = Collector(
             self._recipe, rows.get, lambda row: model_of(self.record.spec.model, row), len(rows)
         )
@@ -295,7 +299,7 @@ class Runner:
             answers,
             collector,
             prices=prices,
-            save=self._save,
+            save=keep,
             pause=self._rest,
             moved=moved,
         )

@@ -28,7 +28,9 @@ def table_of(
     dimensions: int | None,
     told: bool,
 ) -> Table:
-    """The shape of what is written. `told`: whether each row says what became of it."""
+    """The shape of what is written. `told`: whether each row says what became of it; where the rows are an
+    earlier result, that takes the place of what became of them then.
+    """
     if recipe.name == "requests":
         return Table(columns=_LINE_COLUMNS)
     added = [
@@ -36,8 +38,21 @@ def table_of(
         for column in recipe.columns
     ]
     if told:
+        columns = tuple(column for column in columns if column.name not in {STATUS, ERROR})
+        arrow = _without(arrow, STATUS, ERROR)
         added += [Column(name=STATUS, kind="text"), Column(name=ERROR, kind="text")]
     return Table(columns=(*columns, *added), arrow=arrow, keys=keys)
+
+
+def _without(told: bytes | None, *names: str) -> bytes | None:
+    if told is None:
+        return None
+    from bulkrate.toolkit.rows import arrow  # noqa: PLC0415 they have a schema, so Arrow is there
+
+    schema = arrow.schema_of(told)
+    for name in set(names).intersection(schema.names):
+        schema = schema.remove(schema.get_field_index(name))
+    return arrow.schema_bytes(schema)
 
 
 def joined(recipe: Recipe, rows: RowLog, answers: Answers, *, told: bool) -> Iterator[Row]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Command, environment, hosts_stopped, ran
+from tests.support.processes import running, sandbox
 
 PROMPT = ("-p", "What of {{ text }}?", "-m", "m")
 
@@ -281,6 +282,18 @@ def test_a_wrong_key_is_told(here, tmp_path):
                   "--server-key", "env:NOT_SET")  # fmt: skip
     assert command.code == 3
     assert "NOT_SET" in command.stderr
+
+
+def test_a_key_that_the_upstream_refuses_ends_the_job_and_the_right_one_goes_on(here):
+    with running(sandbox("--key", "right")) as upstream, hosts_stopped(here / ".bulkrate"):
+        words = ("run", "rows.csv", *PROMPT, "-o", "out.csv", "--upstream", upstream.url, "--upstream-key")
+        refused = ran(here, *words, "env:WRONG", env={"WRONG": "wrong"})
+        assert refused.code == 4, refused.stderr
+        assert "does not accept our key" in refused.stderr
+        assert "bulkrate resume" in refused.stderr
+        mended = ran(here, *words, "env:RIGHT", env={"RIGHT": "right"})
+        assert mended.code == 0, mended.stderr
+        assert mended.json["answered"] == len(rows_of(here / "out.csv"))
 
 
 def test_money_is_not_spent_unasked(here):

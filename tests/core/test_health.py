@@ -10,6 +10,7 @@ from bulkrate.core.health import Health, State
 from bulkrate.core.outcome import Failed, Failure
 
 OUTAGES = [failure for failure in Failure if failure.upstream_is_out]
+WHY = Failed(Failure.UNREACHABLE, "why")
 OWN = [failure for failure in Failure if not failure.upstream_is_out]
 
 
@@ -21,6 +22,18 @@ def test_a_new_upstream_may_be_sent_as_much_as_its_window_holds():
     health = Health()
     assert health.allows(10_000, now=0.0)
     assert health.reason is None
+
+
+def test_it_tells_a_key_that_is_refused_from_an_upstream_that_is_away():
+    health = Health()
+    failed(health, Failure.KEY_REFUSED)
+    assert health.key_refused
+    failed(health, Failure.UNREACHABLE, now=100.0)
+    assert not health.key_refused
+    failed(health, Failure.KEY_REFUSED, now=200.0)
+    health.back()
+    health.succeeded()
+    assert not health.key_refused
 
 
 @pytest.mark.parametrize("failure", OUTAGES)
@@ -92,23 +105,23 @@ def test_looks_grow_rarer_while_it_stays_out(outage, seconds):
     now = 0.0
     for _ in range(outage):
         now += 100.0
-        health.out("why", now=now, jitter=1.0)
+        health.out(WHY, now=now, jitter=1.0)
     assert health.wait_s(now=now) == seconds
 
 
 def test_a_success_makes_the_next_outage_a_first_one():
     health = Health()
     for now in (0.0, 100.0, 200.0):
-        health.out("why", now=now, jitter=1.0)
+        health.out(WHY, now=now, jitter=1.0)
     health.back()
     health.succeeded()
-    health.out("why", now=300.0, jitter=1.0)
+    health.out(WHY, now=300.0, jitter=1.0)
     assert health.wait_s(now=300.0) == 0.5
 
 
 def test_jitter_takes_a_quarter_at_most():
     health = Health()
-    health.out("why", now=0.0, jitter=0.0)
+    health.out(WHY, now=0.0, jitter=0.0)
     assert health.wait_s(now=0.0) == 0.375  # 0.5 * 0.75
 
 

@@ -225,7 +225,7 @@ def prune(
 
 
 def _follow(folder: JobFolder, listener: Any, until: float | None) -> JobRecord:
-    from bulkrate.toolkit.jobs.follow import Moving
+    from bulkrate.toolkit.jobs.patience import Moving
     from bulkrate.toolkit.jobs.progress import Progress, Speed
 
     speed = Speed(time.time)

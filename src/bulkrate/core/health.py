@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from bulkrate.core.outcome import Failed
+from bulkrate.core.outcome import Failed, Failure
 
 # So many failures in a row without one success are a reason to probe.
 SUSPICIOUS_FAILURES = 8
@@ -39,6 +39,8 @@ class Health:
     state: State = State.OK
     #: Why it is not OK, in words.
     reason: str | None = None
+    #: Whether that is our key: waiting does not mend it.
+    key_refused: bool = False
     failures: int = 0
     _hold_until: float = 0.0
     _outages: int = 0
@@ -60,6 +62,7 @@ class Health:
         """The upstream answered a line, be it with a refusal of that line."""
         self.state = State.OK
         self.reason = None
+        self.key_refused = False
         self.failures = 0
         self._outages = 0
         self._newly_failing = 0
@@ -73,16 +76,17 @@ class Health:
         if failed.retry_after_s is not None and failed.failure.holds_upstream(failed.retry_after_s):
             self._hold_until = max(self._hold_until, now + failed.retry_after_s)
         if failed.failure.upstream_is_out:
-            self.out(failed.detail, now=now, jitter=jitter)
+            self.out(failed, now=now, jitter=jitter)
         elif self.state is State.TRIAL:
             self.state = State.OK
 
-    def out(self, reason: str, *, now: float, jitter: float) -> None:
+    def out(self, failed: Failed, *, now: float, jitter: float) -> None:
         """It cannot work now. Those in flight when an outage begins all tell of it; only the first counts."""
         if self.state is State.OUT and now < self._hold_until:
             return
         self.state = State.OUT
-        self.reason = reason
+        self.reason = failed.detail
+        self.key_refused = failed.failure is Failure.KEY_REFUSED
         self._hold_until = now + min(_WAIT_S_MIN * 2**self._outages, _WAIT_S_MAX) * (0.75 + jitter / 4)
         self._outages = min(self._outages + 1, 10)
 

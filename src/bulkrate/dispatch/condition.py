@@ -123,9 +123,9 @@ class Condition:
             self.window.busy(in_flight=in_flight + 1, now=now)  # it may have waited in a queue of ours
         self.health.failed(failed, first=not work.tries, now=now, jitter=random.random())  # noqa: S311
 
-    def out(self, reason: str, *, now: float) -> None:
+    def out(self, failed: Failed, *, now: float) -> None:
         """It cannot work now."""
-        self.health.out(reason, now=now, jitter=random.random())  # noqa: S311
+        self.health.out(failed, now=now, jitter=random.random())  # noqa: S311
 
     def interrupted(self, *, now: float) -> None:
         """It went out, or came back: what is being measured says nothing."""

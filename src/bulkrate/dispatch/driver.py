@@ -361,7 +361,7 @@ class Driver:
         else:
             was = self.health.state
             now = self._loop.time()
-            self._condition.out(failed.detail, now=now)
+            self._condition.out(failed, now=now)
             if was is not State.OUT:
                 self._on_state(now)
 

@@ -31,6 +31,7 @@ class KnownUpstream:
     paused: str | None
     told: bool
     delegated: bool = False
+    key_refused: bool = False
 
 
 def known_upstreams(context: Context) -> list[KnownUpstream]:
@@ -43,8 +44,16 @@ def known_upstreams(context: Context) -> list[KnownUpstream]:
         if models is None and note is not None and note.models is not None:
             models = _names.decode(note.models)
         catalogue = Catalogue(None if models is None else tuple(models), upstream.aliases)
-        paused = note.paused if note else None
-        found.append(KnownUpstream(name, catalogue, paused, note is not None, upstream.delegated))
+        found.append(
+            KnownUpstream(
+                name,
+                catalogue,
+                paused=note.paused if note else None,
+                told=note is not None,
+                delegated=upstream.delegated,
+                key_refused=note is not None and note.key_refused,
+            )
+        )
     return found
 
 

@@ -331,12 +331,14 @@ class BatchCommit:
 class UpstreamRecord(Record):
     """What the senders know of an upstream.
 
-    `models` is JSON, null while unknown; `paused` says why, or is null.
+    `models` is JSON, null while unknown; `paused` says why, or is null, and `key_refused` whether it is for
+    our key.
     """
 
     name: str
     models: bytes | None
     paused: str | None
+    key_refused: bool = False
     seen_at: float
 
 

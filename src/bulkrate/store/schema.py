@@ -28,7 +28,7 @@ from bulkrate.core.lifecycle import Status
 metadata = MetaData()
 
 #: Raised by one whenever a table changes shape; a store of another version is refused, not guessed at.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _STATUSES = ", ".join(f"'{status}'" for status in Status)
 
@@ -312,6 +312,7 @@ upstreams = Table(
     Column("name", String, primary_key=True),
     Column("models", LargeBinary),
     Column("paused", Text),
+    Column("key_refused", Boolean, nullable=False),
     Column("seen_at", Float, nullable=False),
 )
 

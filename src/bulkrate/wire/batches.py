@@ -95,7 +95,8 @@ class Progress(Shape, frozen=True, kw_only=True):
 
     `done` counts lines with an answer or an error; `lines_per_second` is measured over the last seconds;
     `estimated_completion_at` is Unix seconds, null while unknown; `paused` says in words why nothing moves,
-    or null; `remote` is null where no upstream has a batch API.
+    or null, and `key_refused` whether that is because upstreams refuse our key; `remote` is null where no
+    upstream has a batch API.
     """
 
     done: int = 0
@@ -103,6 +104,7 @@ class Progress(Shape, frozen=True, kw_only=True):
     lines_per_second: float = 0.0
     estimated_completion_at: int | None = None
     paused: str | None = None
+    key_refused: bool = False
     remote: RemoteProgress | None = None
 
 

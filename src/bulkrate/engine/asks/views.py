@@ -138,7 +138,9 @@ def _progress(context: Context, record: BatchRecord, now: _Now) -> Progress:
     if record.state.terminal:
         return Progress(done=done)
     moving = now.moving.get(record.id, _STILL)
-    paused = _why_paused(context, record, now)
+    out = _all_out(record, now)
+    paused = _why_paused(context, record, now, out)
+    key_refused = bool(out) and not now.troubles and all(upstream.key_refused for upstream in out)
     if paused is None and moving.in_flight == 0 and moving.lines_per_s == 0:
         paused = moving.waiting
     estimate = None
@@ -150,23 +152,28 @@ def _progress(context: Context, record: BatchRecord, now: _Now) -> Progress:
         lines_per_second=round(moving.lines_per_s, 1),
         estimated_completion_at=estimate,
         paused=paused,
+        key_refused=key_refused,
         remote=now.remote.get(record.id),
     )
 
 
-def _why_paused(context: Context, record: BatchRecord, now: _Now) -> str | None:
-    """Why nothing moves, if nothing can: a trouble of our own, or every upstream that could answer is out."""
+def _why_paused(context: Context, record: BatchRecord, now: _Now, out: list[KnownUpstream]) -> str | None:
+    """Why nothing moves, if nothing can: a trouble of our own, or all that could answer are `out`."""
     if now.troubles:
         return "; ".join(now.troubles.values())
     if not record.state.sending:
         return None
     if not context.settings.upstreams:
         return "no upstream is configured; start the server with --upstream URL"
-    out: dict[str, str] = {}
+    return "; ".join(f"{upstream.name}: {upstream.paused}" for upstream in out) or None
+
+
+def _all_out(record: BatchRecord, now: _Now) -> list[KnownUpstream]:
+    """The upstreams that a batch waits for, if none of those that could take a line of it can now."""
+    out: dict[str, KnownUpstream] = {}
     for model in now.waiting_for.get(record.id, ()):
         able = [upstream for upstream in now.upstreams if is_served([upstream.catalogue], model)]
-        reasons = {upstream.name: upstream.paused for upstream in able if upstream.paused is not None}
-        if len(reasons) < len(able):
-            return None
-        out |= reasons
-    return "; ".join(f"{name}: {reason}" for name, reason in sorted(out.items())) or None
+        if any(upstream.paused is None for upstream in able):
+            return []
+        out |= {upstream.name: upstream for upstream in able}
+    return [out[name] for name in sorted(out)]

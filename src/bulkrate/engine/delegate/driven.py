@@ -70,6 +70,7 @@ class Driven:
     unreadable: set[tuple[str, int]] = field(default_factory=set)
     #: Why nothing works here, in words for people.
     paused: str | None = None
+    key_refused: bool = False
 
     def log_lock(self, batch_id: str) -> asyncio.Lock:
         """Held by whoever writes outcomes of a batch."""
@@ -149,14 +150,14 @@ class Driven:
             "remote_id": remote.remote_id,
         }
 
-    def pause(self, reason: str | None) -> None:
-        """Say why nothing works here, or that it does again."""
+    def pause(self, reason: str | None, *, key_refused: bool = False) -> None:
+        """Say why nothing works here, and whether it is our key; or that it does again."""
         if (reason is None) != (self.paused is None):
             if reason is None:
                 log_event(logging.WARNING, "upstream_back", upstream=self.name)
             else:
                 log_event(logging.WARNING, "upstream_out", upstream=self.name, reason=reason)
-        self.paused = reason
+        self.paused, self.key_refused = reason, key_refused
 
 
 def facts_of(remote: Remote) -> dict[str, Any]:

@@ -163,7 +163,7 @@ class Shepherd:
         tries.failures += 1
         why = f"{driven.name}: {refusal.message}"
         if refusal.why is Why.KEY or (refusal.why is Why.UNAVAILABLE and tries.failures >= _FAILURES_SHOW):
-            driven.pause(refusal.message)
+            driven.pause(refusal.message, key_refused=refusal.why is Why.KEY)
         look_at = driven.next_look(tries.failures)
         if refusal.retry_after_s is not None:
             look_at = max(look_at, driven.context.clock() + min(refusal.retry_after_s, _RETRY_AFTER_S_MAX))

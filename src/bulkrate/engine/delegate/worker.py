@@ -156,7 +156,13 @@ class Delegate:
         for name, one in self._driven.items():
             if name in self._reported and self._reported[name] == one.paused:
                 continue
-            known = UpstreamRecord(name=name, models=None, paused=one.paused, seen_at=self._context.clock())
+            known = UpstreamRecord(
+                name=name,
+                models=None,
+                paused=one.paused,
+                key_refused=one.key_refused,
+                seen_at=self._context.clock(),
+            )
             await self._context.ask(self._context.store.upstreams.report, known)
             self._reported[name] = one.paused
 

@@ -317,6 +317,7 @@ class Sender:
             name=driver.name,
             models=None if models is None else msgspec.json.encode(models),
             paused=driver.health.reason if driver.health.state is State.OUT else None,
+            key_refused=driver.health.state is State.OUT and driver.health.key_refused,
             seen_at=self._context.clock(),
         )
         self._changed.set()

@@ -17,6 +17,7 @@ from bulkrate.errors import Conflict, JobError, NotFound, ServerUnreachable, Una
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
 from bulkrate.toolkit.jobs.collect import Collector, lines_in
 from bulkrate.toolkit.jobs.money import Prices, bought
+from bulkrate.toolkit.jobs.patience import Moving, Patience
 from bulkrate.toolkit.jobs.record import JobRecord, Part, Round, doing
 from bulkrate.toolkit.jobs.requests import rows_in
 from bulkrate.toolkit.places.batch_api import GROWING_BYTES, RemoteBatch
@@ -29,15 +30,6 @@ _POLL_GROWTH = 1.5
 _FAILED_POLLS_MAX = 5
 #: A batch that was refused as a whole for one of these may be taken later.
 _PASSING_FAULTS = {"token_limit_exceeded"}
-
-
-class Moving(msgspec.Struct):
-    """How the batches of a round move, for progress."""
-
-    in_flight: int = 0
-    lines_per_second: float = 0.0
-    paused: str | None = None
-    done: int = 0
 
 
 class Follower:
@@ -67,6 +59,7 @@ class Follower:
         self._save = save
         self._pause = pause
         self._moved = moved
+        self._patience = Patience(record)
 
     def follow(self, round_: Round) -> None:
         """Return when every part has ended and is collected."""
@@ -80,12 +73,15 @@ class Follower:
                     if part.batch_id is None:
                         self._submit(part)
                 got = sum(self._look(part, round_, moving) for part in open_parts)
-                failed = 0
             except (ServerUnreachable, Unavailable):
                 failed += 1
                 if failed > _FAILED_POLLS_MAX:
                     raise
                 self._place.again()
+            else:
+                failed = 0
+                if self._place.embedded:
+                    self._patience.look(moving)
             if self._record.waiting != moving.paused:
                 self._record.waiting = moving.paused
                 self._save()
@@ -165,10 +161,13 @@ class Follower:
                 f"{doing('cancel', self._record.id)}, then {doing('retry', self._record.id, 'retry_failed')}"
             ) from error
         part.status = batch.status
-        if batch.progress is not None:
-            moving.in_flight += batch.progress.in_flight
-            moving.lines_per_second += batch.progress.lines_per_second
-            moving.paused = moving.paused or batch.progress.waiting
+        progress = batch.progress
+        moving.stands &= progress is not None and progress.paused is not None and not progress.in_flight
+        moving.key_refused &= progress is not None and progress.key_refused
+        if progress is not None:
+            moving.in_flight += progress.in_flight
+            moving.lines_per_second += progress.lines_per_second
+            moving.paused = moving.paused or progress.waiting
         if batch.request_counts is not None:
             moving.done += batch.request_counts.completed + batch.request_counts.failed
         if self._place.ours:

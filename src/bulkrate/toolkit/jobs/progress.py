@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from bulkrate.toolkit.jobs.follow import Moving
+    from bulkrate.toolkit.jobs.patience import Moving
     from bulkrate.toolkit.jobs.record import JobRecord
 
 # Speed is that of the last seconds.

@@ -21,8 +21,9 @@ from bulkrate.errors import BulkrateError, JobError, RecipeError
 from bulkrate.toolkit.jobs import alarm
 from bulkrate.toolkit.jobs.answers import Answers, Outcome, Status
 from bulkrate.toolkit.jobs.collect import Collector
-from bulkrate.toolkit.jobs.follow import Follower, Moving
+from bulkrate.toolkit.jobs.follow import Follower
 from bulkrate.toolkit.jobs.money import Prices
+from bulkrate.toolkit.jobs.patience import Moving
 from bulkrate.toolkit.jobs.progress import Progress, Speed
 from bulkrate.toolkit.jobs.reading import columns_of, read_rows, rows_path
 from bulkrate.toolkit.jobs.record import JobFolder, JobRecord, JobState, Purpose, Round, doing

@@ -76,6 +76,7 @@ class RemoteProgress(msgspec.Struct, frozen=True):
     in_flight: int = 0
     lines_per_second: float = 0.0
     paused: str | None = None
+    key_refused: bool = False
     remote: RemoteWaits | None = None
 
     @property

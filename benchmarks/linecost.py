@@ -151,7 +151,7 @@ class Shard:
             on_low=lambda: None,
             on_change=on_change,
         )
-        load.feed(load.hold(self._range), low=0)
+        load.feed(load.hold(self._range))
         return load
 
     def close(self) -> None:

@@ -5,9 +5,10 @@ running. How much longer the thousand take, how long after its creation each has
 ended, and what is left of the big one's speed. Served one after another, each small one would wait for the
 big one to end.
 
-Then two models at one upstream, one of which takes two seconds for each answer: how long the fast model's
-batch takes beside the slow one, against its time alone. The two share the upstream's slots equally, so half
-of them are lost to the slow one; had the fast one to wait for its answers, the ratio would be ten and more.
+Then two models at one upstream of 64 slots, one of which takes a tenth of a second for each answer, the other
+two seconds: how long the fast model's batch takes beside the slow one, against its time alone. The two share
+the slots equally, so half of them are lost to the slow one, and twice the time is what is fair; had the fast
+one to wait for its answers, the ratio would be ten and more.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from benchmarks.api import ENDED, Api, warm_up, write_input
 from benchmarks.figures import compare
 
 SLOW_MS = 2_000
+FAST_MS = 100
+SLOTS = 64
 _SECONDS_MAX = 1_800
 _BATCH_S_MAX = 600
 _CREATORS = 8
@@ -40,7 +43,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=1_000)
     parser.add_argument("--lines", type=int, default=20, help="of each small batch")
     parser.add_argument("--big", type=int, default=1_000_000, help="lines of the big batch")
-    parser.add_argument("--fast", type=int, default=20_000, help="lines of the fast model's batch")
+    parser.add_argument("--fast", type=int, default=5_000, help="lines of the fast model's batch")
     processes.add_upstream_option(parser)
     processes.run(measure, parser, seconds_max=_SECONDS_MAX)
 
@@ -144,11 +147,13 @@ def listed(api: Api, number: int) -> Iterator[dict[str, Any]]:
 
 def fast_beside_slow(folder: Path, url: str, lines: int) -> None:
     """The batch of a fast model, alone and beside one of a slow model."""
-    fast = write_input(folder / "fast.jsonl", lines, model="fast")
+    fast = write_input(
+        folder / "fast.jsonl", lines, model="fast", text=f"[[sandbox:sleep_ms={FAST_MS}]] hello"
+    )
     slow = write_input(
         folder / "slow.jsonl", lines, model="slow", text=f"[[sandbox:sleep_ms={SLOW_MS}]] hello"
     )
-    with processes.server(folder / "data", url) as server, Api(server.port) as api:
+    with processes.server(folder / "data", url, max_in_flight=SLOTS) as server, Api(server.port) as api:
         warm_up(api, folder)
         fast_id, slow_id = api.upload(fast), api.upload(slow)
         alone = timed(api, fast_id)

@@ -223,6 +223,8 @@ class Claims:
                 for active, lines in zip(loads, claims, strict=True)
                 if lines
             ]
+            # Its slots go to others meanwhile, and come back only as their answers do.
+            starving |= any(active.is_dry(now, within_s=_CLAIM_S) for active in loads)
             for active, stock in zip(loads, stocks, strict=True):
                 if not stock.low:  # slower than it was when it was warned for: it runs low later
                     active.load.warn_at(stock.low_mark)
@@ -251,6 +253,7 @@ class Claims:
                 active = self.batches[one.batch_id].shards[one.shard]
                 fed[active] = fed.get(active, 0) + one.lines
                 await self._feed(active, one)
+                active.fed_at = self._claimed_at
             for active, lines in wants:
                 active.more = fed.get(active, 0) >= lines
                 active.turn = next(self._turns)

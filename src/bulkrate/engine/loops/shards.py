@@ -34,6 +34,8 @@ class ActiveShard:
     turn: int = 0
     #: How many claims in a row brought only lines that were done already.
     barren: int = 0
+    #: When it was given lines last.
+    fed_at: float = float("-inf")
     closing_since: float | None = None
     #: Whether it is let go because its upstream is gone: what was under way there may be why.
     fell: bool = False
@@ -53,6 +55,10 @@ class ActiveShard:
     def hungry(self) -> bool:
         """Whether it would take lines if there were some."""
         return self.more and not self.claiming and self.closing_since is None and self.load.in_time
+
+    def is_dry(self, now: float, *, within_s: float) -> bool:
+        """Whether it has used up its latest lines within so many seconds: it takes more than it is given."""
+        return self.load.stock == 0 and now - self.fed_at < within_s
 
     def stock(self, now: float) -> Stock:
         """What it has and uses, as of now."""

@@ -68,7 +68,7 @@ def test_a_batch_waits_for_an_upstream_that_is_down_at_the_start(data: Path, tmp
     port, journal, ids = free_port(), Journal(tmp_path / "journal"), fresh_ids(100)
     with running(Server(data, url_at(port), env=ONE_ATTEMPT)) as server:
         batch = submit(server.client, input_of(ids))
-        assert "no connection" in wait_until(lambda: paused(server, batch.id), bool)
+        wait_until(lambda: paused(server, batch.id), lambda why: why and "no connection" in why)
         health = server.get("/health")
         assert health["status"] == "degraded"
         assert [up["status"] for up in health["upstreams"].values()] == ["out"]
@@ -211,7 +211,7 @@ def test_a_slow_model_does_not_hold_up_another_in_the_same_batch(
                 lambda counts: counts.completed == len(ids) // 2,
             )
             assert counts.failed == 0
-            assert "stuck: no connection" in wait_until(lambda: paused(server, batch.id), bool)
+            wait_until(lambda: paused(server, batch.id), lambda why: why and "stuck: no connection" in why)
             server.client.batches.cancel(batch.id)
             wait_until_ended(server.client, batch.id)
             check_books(server.client, batch.id, ids)

@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 import msgspec
 
 from bulkrate.errors import JobError
+from bulkrate.toolkit.durable import sync_folder
 from bulkrate.toolkit.jobs.spec import JobSpec
 from bulkrate.wording import either
 
@@ -187,7 +188,7 @@ class JobFolder:
                 file.flush()
                 os.fsync(file.fileno())
             scratch.replace(self.path / _RECORD)
-            _sync_folder(self.path)
+            sync_folder(self.path)
         except OSError as error:
             raise JobError(f"the record of job {self.id} cannot be written: {error.strerror}") from error
 
@@ -271,16 +272,6 @@ def beginning(home: Path) -> Iterator[None]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in it durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems know no such thing
-            os.fsync(handle)
     finally:
         os.close(handle)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from bulkrate.errors import SinkError
 from bulkrate.toolkit import json_text
+from bulkrate.toolkit.durable import sync_folder
 from bulkrate.toolkit.recipes.report import ROWS
 from bulkrate.toolkit.rows.table import Row, Table
 
@@ -96,12 +97,12 @@ class ReportFolder:
             _sync(self._index)
             self._index.close()
             self._index = None
-            _sync_folder(self._new)
+            sync_folder(self._new)
             if self._folder.exists():
                 shutil.rmtree(self._old, ignore_errors=True)
                 self._folder.rename(self._old)
             self._new.rename(self._folder)
-            _sync_folder(self._folder.parent)
+            sync_folder(self._folder.parent)
             shutil.rmtree(self._old, ignore_errors=True)
         except OSError as error:
             raise self._failed(error) from error
@@ -159,11 +160,3 @@ def _cell(cell: Any) -> str:
 def _sync(file: TextIOWrapper) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -24,6 +24,7 @@ import msgspec
 from msgspec.msgpack import Ext
 
 from bulkrate.errors import SourceError, StoreError
+from bulkrate.toolkit.durable import sync_folder
 from bulkrate.toolkit.rows.table import Row, Vector, VectorType
 
 #: How a row stands in the index: where its record begins, and how many bytes it has.
@@ -62,7 +63,7 @@ class RowLog:
             if writable:
                 os.ftruncate(self._data, self._bytes)
                 os.ftruncate(self._index, self._rows * _PLACE.size)
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
         except BaseException:
             self.close()
             raise
@@ -328,16 +329,6 @@ def _write(file: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(file, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names of new files durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems know no such thing
-            os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

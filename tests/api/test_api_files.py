@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,15 @@ PURPOSE = part("purpose", "batch")
 FILE = part("file", LINE, "input.jsonl")
 
 
-def leftovers(server: Server) -> list[Path]:
-    return list((server.data / "blobs" / "new").iterdir())
+@pytest.fixture(scope="module")
+def untouched(upstream: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that is asked for nothing but what it must refuse: nothing of others comes or goes in it."""
+    with running(Server(tmp_path_factory.mktemp("untouched"), upstream.url)) as process:
+        yield process
+
+
+def leftovers(server: Server) -> set[str]:
+    return {path.name for path in (server.data / "blobs" / "new").iterdir()}
 
 
 def stored(server: Server) -> set[str]:
@@ -148,17 +156,14 @@ def test_a_file_name_is_a_name_and_never_a_path(http: Http, server: Server, give
     ],
     ids=["txt", "json", "empty", "blank", "first line", "zip", "utf-8", "deep", "over lines"],
 )
-def test_what_is_no_batch_input_is_refused_at_once(
-    http: Http, server: Server, content: bytes, filename: str
-) -> None:
-    before = stored(server)
+def test_what_is_no_batch_input_is_refused_at_once(untouched: Server, content: bytes, filename: str) -> None:
+    http = Http(untouched.port)
     answer = http.form("/v1/files", PURPOSE, part("file", content, filename))
     assert answer.status == 400
     assert (answer.error["code"], answer.error["param"]) == (None, None)
     assert "Invalid file format for Batch API" in answer.error["message"]
     assert ".jsonl" in answer.error["message"]
-    assert stored(server) == before
-    assert leftovers(server) == []
+    assert stored(untouched) == set() == leftovers(untouched)
 
 
 @pytest.mark.parametrize("start", [b"\xef\xbb\xbf", b"\n\n", b"\r\n \t"])
@@ -187,12 +192,13 @@ def test_a_purpose_that_is_not_for_uploads_is_refused(http: Http, purpose: str) 
     [((FILE,), "purpose"), ((PURPOSE,), "file"), ((), "file"), ((PURPOSE, FILE, FILE), "file")],
 )
 def test_a_form_that_lacks_or_repeats_a_part_names_it(
-    http: Http, server: Server, parts: tuple[bytes, ...], param: str
+    untouched: Server, parts: tuple[bytes, ...], param: str
 ) -> None:
+    http = Http(untouched.port)
     answer = http.form("/v1/files", *parts)
     assert answer.status == 400
     assert answer.error["param"] == param
-    assert leftovers(server) == []
+    assert stored(untouched) == set() == leftovers(untouched)
 
 
 @pytest.mark.parametrize(
@@ -212,30 +218,25 @@ def test_a_form_that_lacks_or_repeats_a_part_names_it(
         (FORM_TYPE, form(part("purpose", b"\xff\xfe"), FILE)),
     ],
 )
-def test_a_broken_form_is_400_and_leaves_nothing(
-    http: Http, server: Server, content_type: str, body: bytes
-) -> None:
-    before = stored(server)
+def test_a_broken_form_is_400_and_leaves_nothing(untouched: Server, content_type: str, body: bytes) -> None:
+    http = Http(untouched.port)
     answer = http("POST", "/v1/files", body, {"content-type": content_type})
     assert answer.status == 400
     assert answer.error["type"] == "invalid_request_error"
-    assert stored(server) == before
-    assert leftovers(server) == []
+    assert stored(untouched) == set() == leftovers(untouched)
 
 
 @pytest.mark.parametrize("sent", [0, 40, 1_500_000])
 @pytest.mark.parametrize("framing", ["content-length: 2000000", "transfer-encoding: chunked"])
-def test_an_upload_that_breaks_off_leaves_nothing(
-    http: Http, server: Server, sent: int, framing: str
-) -> None:
-    before = stored(server)
+def test_an_upload_that_breaks_off_leaves_nothing(untouched: Server, sent: int, framing: str) -> None:
+    http = Http(untouched.port)
     head = f"POST /v1/files HTTP/1.1\nhost: localhost\ncontent-type: {FORM_TYPE}\n{framing}"
     body = form(PURPOSE, part("file", LINE * 10_000, "input.jsonl"))[:sent]
     if "chunked" in framing and body:
         body = b"%x\r\n%b\r\n" % (len(body), body)
     http.break_off(head, body)
-    wait_until(lambda: leftovers(server), lambda left: left == [])
-    assert stored(server) == before
+    wait_until(lambda: leftovers(untouched), lambda left: not left)
+    assert stored(untouched) == set()
 
 
 def test_a_file_beyond_the_limit_is_413_and_leaves_nothing(upstream: Process, data: Path) -> None:
@@ -252,7 +253,7 @@ def test_a_file_beyond_the_limit_is_413_and_leaves_nothing(upstream: Process, da
             http("POST", "/v1/files", None, {"content-type": FORM_TYPE, "content-length": "9" * 15}).status
             == 413
         )
-        assert leftovers(server) == []
+        assert leftovers(server) == set()
         assert len(stored(server)) == 1
 
 

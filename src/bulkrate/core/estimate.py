@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 import msgspec
 
-from bulkrate.core.prices import BATCH, STANDARD, Band, Cost, Mark, Price, cost, dollars
+from bulkrate.core.prices import BATCH, STANDARD, Band, Mark, Price, dollars
 from bulkrate.core.tokens import Tokens
-from bulkrate.providers.usage import NO_USAGE, Usage
+from bulkrate.providers.usage import Usage
 
 #: Says what a model costs: a `PriceBook`'s `price` for one upstream.
 PriceOf = Callable[[str], Price]
@@ -49,30 +49,6 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
     mark: Mark
     source: str
     unknown_lines: int = 0
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """Output tokens of answers that were measured: their number, mean, and the mean's bounds."""
-
-    answers: int
-    low: float
-    mean: float
-    high: float
-
-    @classmethod
-    def of(cls, outputs: Sequence[int]) -> Sample:
-        """The sample in these answers' output tokens; the bounds are two standard errors.
-
-        Raises `ValueError` without an answer.
-        """
-        if not outputs:
-            raise ValueError("a sample takes an answer or more")
-        mean = sum(outputs) / len(outputs)
-        if len(outputs) == 1:
-            return cls(1, mean / 2, mean, mean * 2)
-        variance = sum((tokens - mean) ** 2 for tokens in outputs) / (len(outputs) - 1)
-        error = 2 * math.sqrt(variance / len(outputs))
-        return cls(len(outputs), max(0.0, mean - error), mean, mean + error)
 
 
 class ModelEstimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,14 +114,10 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimator:
-    """Adds up lines to an `Estimate`.
+    """Adds up lines to an `Estimate`."""
 
-    `samples` are measured answers by model; where there is one, the likely output is its mean, not a guess.
-    """
-
-    def __init__(self, price_of: PriceOf, *, samples: Mapping[str, Sample] | None = None) -> None:
+    def __init__(self, price_of: PriceOf) -> None:
         self._price_of = price_of
-        self._samples = samples or {}
         self._groups: dict[tuple[str, str], _Group] = {}
 
     def add(self, model: str, tokens: Tokens, lines: int = 1) -> None:
@@ -153,7 +125,7 @@ class Estimator:
         tier = tokens.tier or STANDARD
         group = self._groups.get((model, tier))
         if group is None:
-            group = _Group(model, tier, self._price_of(model), self._samples.get(model))
+            group = _Group(model, tier, self._price_of(model))
             self._groups[model, tier] = group
         group.add(tokens, lines)
 
@@ -180,8 +152,8 @@ class Estimator:
 class _Group:
     """The sums of one model and tier: lines, input and output, by scenario and by band of the price."""
 
-    def __init__(self, model: str, tier: str, price: Price, sample: Sample | None) -> None:
-        self._model, self._tier, self._price, self._sample = model, tier, price, sample
+    def __init__(self, model: str, tier: str, price: Price) -> None:
+        self._model, self._tier, self._price = model, tier, price
         self._uncounted = self._uncounted_lines = 0
         self._bases: dict[str, None] = {}
         self._bounded = True
@@ -209,52 +181,30 @@ class _Group:
             row[2] += lines * output_tokens
 
     def estimate(self) -> ModelEstimate:
-        sums = self._with_sample()
-        low, likely, high = ([sum(row[i] for row in rows) for i in range(3)] for rows in sums)
+        low, likely, high = ([sum(row[i] for row in rows) for i in range(3)] for rows in self._sums)
         return ModelEstimate(
             model=self._model,
             tier=self._tier,
             lines=likely[0],
             input=Range(low[1], likely[1], high[1]),
             output=Range(low[2], likely[2], high[2] if self._bounded else None),
-            output_basis=self._basis(),
-            standard=self._money(self._tier, sums),
-            batch=self._money(BATCH, sums),
+            output_basis=" and ".join(self._bases),
+            standard=self._money(self._tier),
+            batch=self._money(BATCH),
             uncounted=self._uncounted,
             nearest=self._price.nearest,
         )
 
-    def _basis(self) -> str:
-        if self._sample is not None:
-            return f"measured on {self._sample.answers} answers"
-        return " and ".join(self._bases)
-
-    def _with_sample(self) -> list[list[list[int]]]:
-        """The sums, with what was measured in place of what was guessed; a ceiling stays one."""
-        sample = self._sample
-        if sample is None:
-            return self._sums
-        ceiling = sum(row[2] for row in self._sums[_HIGH])
-        means = (sample.low, sample.mean)
-        measured = [
-            [
-                [lines, took, min(round(lines * mean), ceiling) if self._bounded else round(lines * mean)]
-                for lines, took, _ in rows
-            ]
-            for mean, rows in zip(means, self._sums[:_HIGH], strict=True)
-        ]
-        return [*measured, self._sums[_HIGH]]
-
-    def _money(self, tier: str, sums: list[list[list[int]]]) -> Money:
+    def _money(self, tier: str) -> Money:
         totals: list[int | None] = []
-        for rows in sums:
+        for rows in self._sums:
             picos = [
                 self._pico(tier, step, row) for step, row in zip(self._steps, rows, strict=True) if row[0]
             ]
             known = [pico for pico in picos if pico is not None]
             totals.append(sum(known) if known else None)
         low, likely, high = (None if pico is None else dollars(pico) for pico in totals)
-        unknown, weakest = self._doubts(tier, sums[_LIKELY])
+        unknown, weakest = self._doubts(tier)
         return Money(
             low=low,
             likely=likely,
@@ -267,12 +217,12 @@ class _Group:
     def _pico(self, tier: str, above: int, row: Sequence[int]) -> int | None:
         return self._price.band(tier, above + 1).pico(row[1], row[2])
 
-    def _doubts(self, tier: str, rows: list[list[int]]) -> tuple[int, Band]:
+    def _doubts(self, tier: str) -> tuple[int, Band]:
         """How many lines have no price, and the least sure band of the others, or of all if none has one."""
         known: list[Band] = []
         unknown: list[Band] = []
         lines_unknown = 0
-        for above, row in zip(self._steps, rows, strict=True):
+        for above, row in zip(self._steps, self._sums[_LIKELY], strict=True):
             if row[0]:
                 priced = self._pico(tier, above, row) is not None
                 (known if priced else unknown).append(self._price.band(tier, above + 1))
@@ -341,16 +291,6 @@ def _sources(models: Sequence[ModelEstimate]) -> list[str]:
 
 
 # --- afterwards -------------------------------------------------------------------------------------------
-
-
-class Purchase(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer that was paid for. `usage` None: the upstream told none. A line that was sent twice and
-    answered twice was bought twice.
-    """
-
-    model: str
-    usage: Usage | None
-    tier: str = STANDARD
 
 
 class ModelActual(msgspec.Struct, frozen=True, kw_only=True):
@@ -426,86 +366,6 @@ class Actual(msgspec.Struct, frozen=True, kw_only=True):
 
     def _mostly_batch(self) -> bool:
         return 2 * sum(part.purchases for part in self.models if part.tier == BATCH) > self.purchases
-
-
-class Bill:
-    """Adds up purchases to an `Actual`."""
-
-    def __init__(self, price_of: PriceOf) -> None:
-        self._price_of = price_of
-        self._prices: dict[str, Price] = {}
-        self._parts: dict[tuple[str, str], _Part] = {}
-
-    def add(self, purchase: Purchase) -> Cost:
-        """Add a purchase, and say what it cost."""
-        model, tier = purchase.model, purchase.tier
-        if model not in self._prices:
-            self._prices[model] = self._price_of(model)
-        if purchase.usage is None:
-            price = Cost(None, Mark.UNKNOWN, "the upstream told no usage")
-        else:
-            price = cost(purchase.usage, self._prices[model], tier)
-        self._parts.setdefault((model, tier), _Part(model, tier)).add(purchase.usage or NO_USAGE, price)
-        return price
-
-    def actual(self) -> Actual:
-        """The sum of all purchases so far."""
-        models = tuple(part.actual() for _, part in sorted(self._parts.items()))
-        known = [part.usd for part in models if part.usd is not None]
-        marks = [part.mark for part in models if part.usd is not None]
-        return Actual(
-            purchases=sum(part.purchases for part in models),
-            usage=sum((part.usage for part in models), NO_USAGE),
-            usd=sum(known, _NOTHING) if known else None,
-            mark=max(marks, key=lambda mark: mark.doubt, default=Mark.UNKNOWN),
-            unknown_purchases=sum(part.unknown_purchases for part in models),
-            models=models,
-        )
-
-
-class _Part:
-    def __init__(self, model: str, tier: str) -> None:
-        self._model, self._tier = model, tier
-        self._purchases = self._unknown = 0
-        self._usage, self._usd = NO_USAGE, _NOTHING
-        self._weakest: Cost | None = None
-
-    def add(self, usage: Usage, price: Cost) -> None:
-        self._purchases += 1
-        self._usage += usage
-        if price.usd is None:
-            self._unknown += 1
-        else:
-            self._usd += price.usd
-        weakest = self._weakest
-        if (
-            weakest is None
-            or weakest.usd is None
-            or (price.usd is not None and price.mark.doubt > weakest.mark.doubt)
-        ):
-            self._weakest = price
-
-    def actual(self) -> ModelActual:
-        known = self._purchases > self._unknown
-        weakest = self._weakest or Cost(None, Mark.UNKNOWN, "")
-        return ModelActual(
-            model=self._model,
-            tier=self._tier,
-            purchases=self._purchases,
-            usage=self._usage,
-            usd=self._usd if known else None,
-            mark=weakest.mark,
-            source=weakest.source,
-            unknown_purchases=self._unknown,
-        )
-
-
-def actual(price_of: PriceOf, purchases: Iterable[Purchase]) -> Actual:
-    """What these purchases cost."""
-    bill = Bill(price_of)
-    for purchase in purchases:
-        bill.add(purchase)
-    return bill.actual()
 
 
 # --- in words ---------------------------------------------------------------------------------------------

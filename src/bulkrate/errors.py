@@ -15,7 +15,7 @@
     ├── ConfigError               a setting is unknown, missing or wrong
     │   └── FolderInUse           another server has the data folder
     ├── SourceError               rows could not be read, or are not what they are said to be
-    │   └── PricesUnfit           nor is a list of prices (core/pricelist.py)
+    │   └── PricesUnfit           nor is a list of prices (core/money/pricelist.py)
     ├── SinkError                 rows could not be written
     ├── RecipeError               a prompt, schema or recipe does not fit the rows
     ├── JobError                  a job is not in a state that allows what was asked

@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from bulkrate import data
-from bulkrate.core.pricelist import decoded
+from bulkrate.core.money.pricelist import decoded
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from bulkrate.core.pricelist import Head
-    from bulkrate.core.prices import Price
+    from bulkrate.core.money.price import Price
+    from bulkrate.core.money.pricelist import Head
     from bulkrate.toolkit.prices.pricing import PriceBook
 
 app = typer.Typer(help="See what models cost, and refresh the list of prices.", no_args_is_help=True)
@@ -182,7 +182,7 @@ def _told(price: Price) -> dict[str, Any]:
 
 
 def _amount(pico: int | None) -> str | None:
-    from bulkrate.core.prices import per_million
+    from bulkrate.core.money.price import per_million
 
     return None if pico is None else str(per_million(pico))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkrate.core.prices import BATCH_SHARE
+from bulkrate.core.money.sellers import BATCH_SHARE
 from bulkrate.providers.batch.languages.chat import HARMLESS
 from bulkrate.providers.batch.limits import LIMITS, READ_ON, Limits
 from bulkrate.providers.batch.openai import DIALECTS, OpenAIBatch

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from bulkrate.core.estimate import Estimator
-from bulkrate.core.prices import BATCH, Price
+from bulkrate.core.money.estimator import Estimator
+from bulkrate.core.money.price import BATCH, Price
 from bulkrate.errors import OverBudget
 from bulkrate.providers.usage import Usage
 from bulkrate.toolkit.jobs.money import Forecast, Prices, bought, forecast, hold_to, spent

@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import msgspec
 import pytest
 
-from bulkrate.core.pricelist import PricesUnfit, encoded
-from bulkrate.core.prices import BATCH, STANDARD, Mark, cost
+from bulkrate.core.money.price import BATCH, STANDARD, Mark, cost
+from bulkrate.core.money.pricelist import PricesUnfit, encoded
 from bulkrate.errors import ConfigError, ServerUnreachable
 from bulkrate.providers.usage import Usage
 from bulkrate.toolkit.prices import pricing

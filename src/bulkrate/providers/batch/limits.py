@@ -1,7 +1,7 @@
 """What fits into one batch of each provider: one dated table, read on `READ_ON`.
 
 None stands for a limit that is unknown or that does not exist; it is learnt from a refusal, or never met.
-What a batch costs is in `core.prices`.
+What a batch costs is in `core.money.sellers`.
 Every number can be replaced by a setting of the upstream; nothing here is asked for over the network.
 """
 

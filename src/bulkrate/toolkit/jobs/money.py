@@ -12,10 +12,14 @@ from msgspec.structs import replace
 from bulkrate.config import Upstream
 from bulkrate.core.deadline import window_s
 from bulkrate.core.delegation import OnLate
-from bulkrate.core.estimate import Actual, Estimate, Estimator, ModelActual, Money
 from bulkrate.core.models import Catalogue
-from bulkrate.core.pricelist import Rates
-from bulkrate.core.prices import BATCH, STANDARD, TIERS, Band, Mark, Price, cost, is_private
+from bulkrate.core.money.actual import Actual, ModelActual
+from bulkrate.core.money.bounds import Money
+from bulkrate.core.money.estimate import Estimate
+from bulkrate.core.money.estimator import Estimator
+from bulkrate.core.money.price import BATCH, STANDARD, TIERS, Band, Mark, Price, cost
+from bulkrate.core.money.pricelist import Rates
+from bulkrate.core.money.sellers import is_private
 from bulkrate.errors import OverBudget
 from bulkrate.providers.usage import Usage
 from bulkrate.toolkit.jobs.record import JobRecord, Tokens

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from bulkrate.core.estimate import ModelActual
+from bulkrate.core.money.actual import ModelActual
 from bulkrate.toolkit.jobs.alarm import success_rate
 from bulkrate.toolkit.jobs.money import told_of
 from bulkrate.toolkit.jobs.record import JobRecord, JobState, doing

@@ -1,6 +1,6 @@
 """Prices where they are kept: the list that bulkrate is shipped with, and a newer one in the user's cache.
 
-What a price is and what follows from it is decided in `core.prices`; here files are read and written, and one
+What a price is and what follows from it is decided in `core.money`; here files are read and written, and one
 is fetched when somebody asks for it. Loading a price book never touches the network.
 """
 
@@ -19,16 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from bulkrate import data
-from bulkrate.core.pricelist import (
-    Changes,
-    PriceList,
-    PricesUnfit,
-    check_successor,
-    decoded,
-    distil,
-    encoded,
-)
-from bulkrate.core.prices import Price, price_of, read_discount, read_overrides
+from bulkrate.core.money.litellm import distil
+from bulkrate.core.money.overrides import read_discount, read_overrides
+from bulkrate.core.money.price import Price
+from bulkrate.core.money.pricelist import Changes, PriceList, PricesUnfit, check_successor, decoded, encoded
+from bulkrate.core.money.quote import price_of
 from bulkrate.errors import ServerUnreachable
 
 #: Where litellm's file is published.
@@ -50,7 +45,7 @@ class PriceBook:
         overrides: Mapping[str, Mapping[str, object]] | None = None,
         discounts: Mapping[str, object] | None = None,
     ) -> None:
-        """`overrides`: dollars per million tokens by model, with the fields of `core.prices.Override`.
+        """`overrides`: dollars per million tokens by model, with the fields of `core.money`'s `Override`;
         `discounts`: `batch_discount` by the URL of an upstream. Raises `ConfigError`.
         """
         self.prices = prices
@@ -75,7 +70,7 @@ class PriceBook:
         return sorted(self.prices.models.keys() | self._overrides.keys())
 
     def price(self, model: str, upstream_url: str | None = None) -> Price:
-        """What `model` costs at the upstream, by the rules of `core.prices.price_of`."""
+        """What `model` costs at the upstream, by the rules of `core.money.quote.price_of`."""
         if (model, upstream_url) not in self._found:
             self._found[model, upstream_url] = price_of(
                 model,

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from bulkrate.core import pricelist
-from bulkrate.core.pricelist import PricesUnfit, Rates, changes, check_successor, decoded, distil, encoded
+from bulkrate.core.money import litellm
+from bulkrate.core.money.litellm import distil
+from bulkrate.core.money.pricelist import PricesUnfit, Rates, changes, check_successor, decoded, encoded
 
 
 def original(**models):
@@ -19,7 +20,7 @@ def original(**models):
             "input_cost_per_token": 1e-06,
             "output_cost_per_token": 2e-06,
         }
-        for n in range(pricelist._MODELS_MIN)
+        for n in range(litellm._MODELS_MIN)
     }
     return json.dumps(
         {"sample_spec": {"mode": "chat", "input_cost_per_token": 1}, **filler, **models}

@@ -1,20 +1,20 @@
-"""What a job will cost, and what it did cost."""
+"""What a job will cost."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
 import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkrate.core.estimate import Actual, Estimator, ModelActual, usd_text
 from bulkrate.core.guess import Guess
-from bulkrate.core.pricelist import Entry, Head, PriceList, Rates
-from bulkrate.core.prices import Mark, price_of, read_overrides
+from bulkrate.core.money.estimator import Estimator
+from bulkrate.core.money.overrides import read_overrides
+from bulkrate.core.money.price import Mark
+from bulkrate.core.money.pricelist import Entry, Head, PriceList, Rates
+from bulkrate.core.money.quote import price_of
 from bulkrate.core.tokens import Tokens
-from bulkrate.providers.usage import Usage
 
 M = 1_000_000
 LISTED = PriceList(
@@ -211,50 +211,3 @@ def test_bounds_are_in_order_and_lines_add_up(lines):
 def test_the_order_of_lines_does_not_matter(lines):
     forth = [(model, tokens(took, gave, gave[2])) for model, took, gave in lines]
     assert estimate(*forth) == estimate(*reversed(forth))
-
-
-def paid(usd, *, purchases=1, unknown=0, took=0, gave=0, tier="batch"):
-    """What a job of one model did cost."""
-    usd, mark = (None, Mark.UNKNOWN) if usd is None else (Decimal(usd), Mark.PUBLISHED)
-    same = {"purchases": purchases, "usage": Usage(took, 0, gave, 0, took + gave), "usd": usd, "mark": mark}
-    model = ModelActual(model="small", tier=tier, source="a list", unknown_purchases=unknown, **same)
-    return Actual(unknown_purchases=unknown, models=(model,), **same)
-
-
-def test_an_answer_without_usage_is_not_free():
-    text = "\n".join(paid("0.50", purchases=2, unknown=1).lines())
-    assert "at least $0.50" in text
-    assert "1 answer whose price is unknown" in text
-
-
-def test_nothing_known_is_not_nothing_paid():
-    assert "cost      unknown" in "\n".join(paid(None, unknown=1).lines())
-
-
-def test_the_actual_stands_beside_the_estimate():
-    expected = estimate(*[("small", tokens(1000, 100, 100))] * 1000)
-    table = paid("0.606", purchases=1010, took=1_111_000, gave=50_500).lines(expected)
-    assert table[0].split() == ["estimate", "actual", "difference"]
-    assert table[1].split() == ["answers", "1,000", "1,010", "+1.0", "%"]
-    assert table[2].split() == ["input", "1,000,000", "1,111,000", "+11.1", "%"]
-    assert table[3].split() == ["output", "100,000", "50,500", "-49.5", "%"]
-    # Bought in batches, so held against the estimate for batches.
-    assert table[4].split() == ["cost", "$0.60", "$0.61", "+1.0", "%"]
-
-
-@pytest.mark.parametrize(
-    ("usd", "text"),
-    [
-        ("0", "$0.00"),
-        ("12.5", "$12.50"),
-        ("1234567.895", "$1,234,567.90"),
-        ("0.01", "$0.01"),
-        ("0.5", "$0.50"),
-        ("0.0158", "$0.016"),
-        ("1.0158", "$1.02"),
-        ("0.00428", "$0.0043"),
-        ("0.000000012", "$0.000000012"),
-    ],
-)
-def test_dollars_are_told_to_the_cent_or_to_two_digits(usd, text):
-    assert usd_text(Decimal(usd)) == text

@@ -1,4 +1,4 @@
-"""What a request costs: whose price counts, how sure it is, and the sum."""
+"""Which price counts for a model at an upstream, how sure it is, and what follows."""
 
 from __future__ import annotations
 
@@ -8,24 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkrate.core.pricelist import Entry, Head, PriceList, Rates
-from bulkrate.core.prices import (
-    BATCH,
-    STANDARD,
-    TIERS,
-    Mark,
-    cost,
-    dollars,
-    find,
-    is_private,
-    nearest,
-    per_million,
-    price_of,
-    provider_at,
-    read_discount,
-    read_overrides,
-)
-from bulkrate.errors import ConfigError
+from bulkrate.core.money.names import find, nearest
+from bulkrate.core.money.overrides import read_overrides
+from bulkrate.core.money.price import BATCH, STANDARD, TIERS, Mark, cost, dollars
+from bulkrate.core.money.pricelist import Entry, Head, PriceList, Rates
+from bulkrate.core.money.quote import price_of
+from bulkrate.core.money.sellers import provider_at
 from bulkrate.providers.usage import Usage
 
 HEAD = Head(source="a list", date="2026-11-21", licence="MIT", sha256="0")
@@ -181,25 +169,6 @@ def test_what_is_published_as_free_is_free():
     assert (told.usd, told.mark) == (Decimal("0.00"), Mark.PUBLISHED)
 
 
-@pytest.mark.parametrize(
-    ("url", "private"),
-    [
-        ("http://localhost:8000/v1", True),
-        ("http://127.0.0.1:11434/v1", True),
-        ("http://[::1]:8000", True),
-        ("http://10.1.2.3/v1", True),
-        ("http://192.168.0.9:8000/v1", True),
-        ("http://vllm.localhost/v1", True),
-        ("http://8.8.8.8/v1", False),
-        ("https://llm.example.com/v1", False),
-        ("http://vllm:8000/v1", False),  # names are not looked up
-        ("https://localhost.example.com/v1", False),
-    ],
-)
-def test_a_private_address_is_told_by_itself(url, private):
-    assert is_private(url) is private
-
-
 def test_a_model_without_a_price_is_free_only_at_a_private_address():
     local = price_of("org/llama-8b", LISTED, upstream_url="http://10.0.0.7:8000/v1")
     assert cost(usage(M, M), local).mark is Mark.LOCAL
@@ -259,37 +228,8 @@ def test_the_classic_sum():
     assert cost(usage(M, M // 2), price, BATCH).usd == Decimal("12.50")
 
 
-@pytest.mark.parametrize(
-    ("given_", "told"),
-    [
-        ({"inputs": 1}, "did you mean 'input'?"),
-        ({"colour": 1}, "known are input"),
-        ({"input": -1}, "0 or more"),
-        ({"input": "much"}, "do not fit"),
-        ({"input": float("nan")}, "0 or more"),
-        ({"batch_discount": 50}, "a share from 0 to 1"),
-    ],
-)
-def test_a_wrong_override_is_named(given_, told):
-    with pytest.raises(ConfigError, match="'m'") as caught:
-        read_overrides({"m": given_})
-    assert told in str(caught.value)
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.5, "half", None])
-def test_a_discount_is_a_share(share):
-    with pytest.raises(ConfigError, match="batch_discount"):
-        read_discount(share, "upstream u")
-
-
 def test_names_of_the_same_last_part_are_offered_first():
     assert nearest("small", LISTED)[0] == "mistral/small"
-
-
-@given(st.integers(0, 10**15))
-def test_money_is_exact(pico):
-    assert dollars(pico) * 10**12 == pico
-    assert per_million(pico) * 10**6 == pico
 
 
 @given(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**7))

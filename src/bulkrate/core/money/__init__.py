@@ -1,0 +1,1 @@
+"""What requests cost: which price counts for a model, what a job may cost, and what it did cost."""

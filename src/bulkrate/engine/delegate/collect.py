@@ -54,6 +54,9 @@ _REJECTED = (
 )
 
 
+_NO_FILES = Refusal(why=Why.GONE, message="the provider counts answers and shows no file of them")
+
+
 class Truncated(Exception):
     """There are fewer results than the provider counts, or half a line; they are to be read again."""
 
@@ -208,7 +211,8 @@ class Collection:
         """
         gone: RemoteRefused | None = None
         broken = False
-        for call in self._driven.vendor.results(seen):
+        calls = self._driven.vendor.results(seen)
+        for call in calls:
             cutter = LineCutter(self._driven.context.settings.limits.answer_bytes_max)
             try:
                 async for chunk in self._driven.http.results(call):
@@ -234,6 +238,9 @@ class Collection:
         if lacking and gone is None and tries.rereads < _REREADS_MAX:
             await self._commit()
             raise Truncated
+        if not calls and seen.counts.completed:
+            # Answered, and so paid; there is only nothing to read them from any more.
+            return RemoteRefused(seen.refusal or _NO_FILES)
         return gone
 
     async def blame(self, faults: Sequence[LineFault]) -> None:

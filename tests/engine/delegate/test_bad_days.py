@@ -163,3 +163,17 @@ async def test_what_was_begun_by_a_clock_that_was_a_day_ahead_goes_on_at_once(da
     async with housed(data, {"provider": delegated(openai)}, clock=clock) as house:
         assert (await house.until_ended(batch_id)).request_counts.completed == 3
     assert openai.created == [3]
+
+
+async def test_an_upload_that_somebody_removed_before_it_was_used_is_sent_up_again(data, openai):
+    """Its lines once waited for the file until their window closed."""
+    ids, clock = fresh_ids(3), Clock()
+    openai.go_wrong(quota_full=1)
+    async with housed(data, {"provider": delegated(openai)}, clock=clock) as house:
+        batch_id = await house.begin(ids)
+        await house.until(batch_id, lambda batch: batch.progress.paused is not None)
+        openai.double.files.clear()
+        clock.ahead_s += 100
+        assert (await house.until_ended(batch_id)).request_counts.completed == 3
+    assert openai.created == [3]
+    assert openai.bought(ids) == once(ids)

@@ -453,3 +453,13 @@ async def test_names_and_fields_are_changed_as_for_any_upstream(data, openai):
     assert (bought.model, bought.lines, bought.upstream) == (MODEL, 2, "provider")
     [job] = openai.double.jobs.values()
     assert [line.text for line in job.lines] == [text_of(custom_id) for custom_id in ids]
+
+
+async def test_a_file_that_is_too_large_for_the_provider_is_cut_smaller(data, openai):
+    ids = fresh_ids(8)
+    openai.go_wrong(bytes_max=1_800)
+    batch, output, _, _ = await run(data, openai, ids)
+    assert (batch.status, set(output)) == ("completed", set(ids))
+    assert len(openai.created) > 1
+    assert openai.bought(ids) == once(ids)
+    assert openai.files == []

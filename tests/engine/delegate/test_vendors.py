@@ -145,3 +145,55 @@ async def test_an_account_over_its_limit_is_said_and_costs_no_line(data, provide
         provider.go_wrong()
         assert (await house.until_ended(batch_id)).request_counts.completed == 2
     assert provider.created == [2]
+
+
+async def test_results_that_are_gone_are_an_error_and_not_bought_again(data, provider):
+    """Anthropic forgets them after 29 days and shows the batch all the same; they were bought twice more."""
+    ids = fresh_ids(3)
+    provider.go_wrong(slow_s=1_000)
+    async with housed(data, {"provider": delegated(provider)}) as house:
+        batch_id = await house.begin(ids)
+        await house.until(batch_id, lambda batch: batch.progress.in_flight == 3)
+        provider.go_wrong(files_expired=True)
+        provider.double._ahead_s += 1_000
+        await house.until_ended(batch_id)
+        _, errors = await house.results(batch_id)
+        assert {line["error"]["code"] for line in errors.values()} == {"remote_results_gone"}
+        assert provider.created == [3]
+        provider.go_wrong()
+        again = await house.engine.batches.retry("default", batch_id)
+        assert (await house.until_ended(again.id)).request_counts.completed == 3
+
+
+async def test_a_batch_that_somebody_deleted_is_an_error_and_not_bought_again(data, provider):
+    ids = fresh_ids(3)
+    provider.go_wrong(slow_s=1_000)
+    async with housed(data, {"provider": delegated(provider)}) as house:
+        batch_id = await house.begin(ids)
+        await house.until(batch_id, lambda batch: batch.progress.in_flight == 3)
+        provider.double.jobs.clear()
+        await house.until_ended(batch_id)
+        _, errors = await house.results(batch_id)
+    assert {line["error"]["code"] for line in errors.values()} == {"remote_batch_gone"}
+    assert provider.created == [3]
+
+
+async def test_what_is_too_large_for_the_provider_is_cut_smaller(data, provider):
+    """A file that was refused as it went up was once sent up again and again, until its window closed."""
+    ids = fresh_ids(8)
+    provider.go_wrong(bytes_max=900)
+    async with housed(data, {"provider": delegated(provider)}) as house:
+        batch_id = await house.begin(ids)
+        assert (await house.until_ended(batch_id)).request_counts.completed == 8
+    assert len(provider.created) > 1
+    assert provider.bought(ids) == once(ids)
+
+
+async def test_a_line_that_is_too_large_even_alone_is_an_error(data, provider):
+    provider.go_wrong(bytes_max=5)
+    async with housed(data, {"provider": delegated(provider)}) as house:
+        batch_id = await house.begin(fresh_ids(1))
+        await house.until_ended(batch_id)
+        [error] = (await house.results(batch_id))[1].values()
+    assert error["response"]["status_code"] in {400, 413}
+    assert provider.created == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import NoReturn
 
 from bulkrate.core.delegation import Wish
 from bulkrate.engine.delegate.driven import Driven, facts_of
@@ -46,7 +47,11 @@ async def submit(driven: Driven, remote: RemoteRecord, batch: BatchRecord) -> Re
         remote = await driven.note(remote, create_asked_at=None, waiting=None)
     if driven.wish(remote, batch) is Wish.STOP:
         raise NotSubmitted
-    file = await _uploaded(driven, remote, shard)
+    try:
+        file = await _uploaded(driven, remote, shard)
+    except RemoteRefused as refused:
+        await _was_not_taken_in(driven, remote, refused)
+        raise
     if file is not None and file.id != remote.file_id:
         remote = await driven.note(remote, file_id=file.id)
     if file is not None and not file.ready:
@@ -82,6 +87,16 @@ async def _uploaded(driven: Driven, remote: RemoteRecord, shard: Shard) -> Remot
         content.close()
     reach("delegate.uploaded")
     return file
+
+
+async def _was_not_taken_in(driven: Driven, remote: RemoteRecord, refused: RemoteRefused) -> None:
+    """Forget an upload that is gone, so that the content is sent up again. Raises `NotSubmitted` for one that
+    is too large.
+    """
+    if refused.refusal.why is Why.GONE:
+        await driven.note(driven.remotes[remote.seq], file_id=None, upload_asked_at=None)
+    elif refused.refusal.why is Why.TOO_LARGE:
+        _cut_smaller(driven, remote, refused)
 
 
 async def _create(driven: Driven, remote: RemoteRecord, shard: Shard) -> RemoteRecord:
@@ -123,9 +138,20 @@ async def _was_refused(driven: Driven, remote: RemoteRecord, refused: RemoteRefu
     elif refusal.why is Why.QUOTA:
         if driven.quotas.refused(remote, refusal, remotes=driven.remotes.values(), now=now):
             raise NotSubmitted from refused
-    elif refusal.why is Why.TOO_LARGE and remote.lines > 1:
-        driven.quotas.too_large(remote, now=now)
-        raise NotSubmitted from refused
-    elif refusal.why in {Why.MODEL, Why.INVALID, Why.CONFLICT, Why.TOO_LARGE}:
-        told = replace(refusal, status=refusal.status or 400)
-        raise NotSubmitted(RemoteRefused(told)) from refused
+    elif refusal.why is Why.TOO_LARGE:
+        _cut_smaller(driven, remote, refused)
+    elif refusal.why in {Why.MODEL, Why.INVALID, Why.CONFLICT}:
+        raise _never(refused) from refused
+
+
+def _cut_smaller(driven: Driven, remote: RemoteRecord, refused: RemoteRefused) -> NoReturn:
+    """The next groups have fewer lines; a single line that is too large is one for good."""
+    if remote.lines == 1:
+        raise _never(refused) from refused
+    driven.quotas.too_large(remote, now=driven.context.clock())
+    raise NotSubmitted from refused
+
+
+def _never(refused: RemoteRefused) -> NotSubmitted:
+    """What was refused for good, as an error that the lines can have."""
+    return NotSubmitted(RemoteRefused(replace(refused.refusal, status=refused.refusal.status or 400)))

@@ -46,6 +46,7 @@ from bulkrate.providers.batch.replies import (
     quoted,
     read,
     read_line,
+    says_too_large,
     seconds,
     shown,
     why_of,
@@ -481,6 +482,8 @@ def _refusal(reply: Reply) -> Refusal:
         why = Why.KEY
     elif reply.status == 403 and "may not exist" in message:
         why = Why.GONE
+    elif says_too_large(reply.status, message):
+        why = Why.TOO_LARGE
     told = Refusal(
         why=why,
         message=message,

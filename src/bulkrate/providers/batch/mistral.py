@@ -42,6 +42,7 @@ from bulkrate.providers.batch.replies import (
     quoted,
     read,
     read_line,
+    says_too_large,
     shown,
     why_of,
 )
@@ -313,7 +314,7 @@ def _why(status: int, message: str) -> Why:
     lower = message.lower()
     if status in {400, 404, 422} and "model" in lower and ("invalid" in lower or "not " in lower):
         return Why.MODEL
-    if status in {400, 413, 422} and ("too large" in lower or "too many requests in" in lower):
+    if says_too_large(status, message) or (status in {400, 422} and "too many requests in" in lower):
         return Why.TOO_LARGE
     return why_of(status)
 

@@ -44,6 +44,7 @@ from bulkrate.providers.batch.replies import (
     quoted,
     read,
     read_line,
+    says_too_large,
     shown,
     why_of,
 )
@@ -500,7 +501,7 @@ def _why(status: int | None, code: str | None, message: str) -> Why:
         return Why.QUOTA
     if word in _KEY_CODES:
         return Why.KEY
-    if word in _SIZE_CODES:
+    if word in _SIZE_CODES or says_too_large(status, message):
         return Why.TOO_LARGE
     if status is not None and status not in {400, 404, 422}:
         return why_of(status)

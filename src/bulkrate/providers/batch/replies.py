@@ -5,6 +5,7 @@ What cannot be read is never taken for an answer; it counts as the provider bein
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -39,6 +40,12 @@ _ident = msgspec.json.Decoder(_Ident)
 INVALID_ANSWER = "invalid_answer"
 
 _NO_KEY = {401, 402, 403}
+# OpenAI's "File is too large" is a 400 without a code; others have sentences like it.
+_SIZE_WORDS = re.compile(
+    r"\b(?:file|request|batch|content|payload|body)\b.{0,60}\b(?:too large|too big|exceeds?\b.{0,30}\bsize)"
+    r"|\bmaximum (?:file|request|batch|content|payload) size",
+    re.IGNORECASE,
+)
 _FOR_NOW = {408, 425, 499}
 
 
@@ -106,6 +113,11 @@ def why_of(status: int) -> Why:  # noqa: PLR0911  # one way out per status
     if status in _FOR_NOW or status >= 500:
         return Why.UNAVAILABLE
     return Why.INVALID
+
+
+def says_too_large(status: int | None, message: str) -> bool:
+    """Whether a refusal that is of no status of its own says that the whole was too many bytes."""
+    return status in {None, 400, 422} and _SIZE_WORDS.search(message) is not None
 
 
 def post(path: str, body: Mapping[str, Any], *headers: tuple[str, str]) -> Call:

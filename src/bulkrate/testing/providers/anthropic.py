@@ -87,6 +87,10 @@ class AnthropicDouble(Double):
         """The limit is one of requests that wait in batches."""
         return Refused(429, "This would exceed the limit of batch requests in the processing queue.")
 
+    def too_large(self, limit: int) -> Refused:  # noqa: ARG002
+        """Without a number."""
+        return Refused(413, "Request exceeds the maximum size")
+
     def judge(self, job: Job, line: Line) -> tuple[int, str]:
         """Whether the Messages API would take these params."""
         status, message = super().judge(job, line)
@@ -99,8 +103,7 @@ class AnthropicDouble(Double):
         if not version:
             raise Refused(400, "anthropic-version: header is required")
         body = await request.body()
-        if len(body) > _BYTES_MAX:
-            raise Refused(413, "Request exceeds the maximum size")
+        self.take_in(len(body), _BYTES_MAX)
         try:
             requests = msgspec.json.decode(body)["requests"]
             lines = [_line(number, one) for number, one in enumerate(requests, 1)]

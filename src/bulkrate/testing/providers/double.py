@@ -175,6 +175,16 @@ class Double(ABC):
         self.books.created.append({"id": ident, "lines": len(lines), **about})
         return job
 
+    def take_in(self, size: int, most: int) -> None:
+        """Refuse a file or a body of so many bytes if it is more than the vendor takes."""
+        limit = most if self.faults.bytes_max is None else min(most, self.faults.bytes_max)
+        if size > limit:
+            raise self.too_large(limit)
+
+    def too_large(self, limit: int) -> Refused:
+        """What is said of too many bytes."""
+        return Refused(413, f"the file is too large: there may be {limit} bytes")
+
     def quota_full(self, room: int | None) -> Refused:  # noqa: ARG002
         """What is said when a job does not fit beside those that wait."""
         return Refused(429, "the quota of batches is full", "rate_limit_exceeded")

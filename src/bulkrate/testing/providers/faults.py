@@ -31,6 +31,8 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     broke: bool = False
     #: A quota of tokens (four letters each) that may be in jobs that have not ended; None is no limit.
     enqueued_tokens_max: int | None = None
+    #: Files, or bodies with the lines in them, of more bytes are refused; None is the vendor's own limit.
+    bytes_max: int | None = None
     #: Creations in an hour of the virtual clock; None is no limit.
     creates_per_hour: int | None = None
     #: Downloads that end in the middle of a line: as broken connections, or as if that were all.

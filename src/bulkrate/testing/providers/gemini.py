@@ -116,6 +116,10 @@ class GeminiDouble(Double):
             message = f"You do not have permission to access the File {ident} or it may not exist."
             raise Refused(403, message) from cause
 
+    def too_large(self, limit: int) -> Refused:
+        """A bad request, as nearly everything is."""
+        return Refused(400, f"The file is too large: the maximum file size is {limit} bytes.")
+
     def judge(self, job: Job, line: Line) -> tuple[int, str]:
         """Whether `generateContent` or `embedContent` would take this."""
         status, message = super().judge(job, line)
@@ -136,8 +140,7 @@ class GeminiDouble(Double):
         if name in self.files and not self.files[name].get("uploading"):
             raise Refused(409, f"{name} already exists")
         size = int(request.headers.get("x-goog-upload-header-content-length", "0"))
-        if size > _FILE_BYTES_MAX:
-            raise Refused(400, "the file is too large")
+        self.take_in(size, _FILE_BYTES_MAX)
         kind = request.headers.get("x-goog-upload-header-content-type") or about.get("mimeType")
         self._uploads[str(number)] = {"name": name, "kind": kind, "about": about, "content": bytearray()}
         url = f"{str(request.base_url).rstrip('/')}/uploads/{number}?upload_id={number}"

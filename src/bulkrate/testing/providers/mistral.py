@@ -107,8 +107,7 @@ class MistralDouble(Double):
             if not isinstance(upload, UploadFile):
                 raise Refused(422, "file: Field required")
             content, name = await upload.read(), upload.filename
-        if len(content) > _FILE_BYTES_MAX:
-            raise Refused(413, "the file is too large")
+        self.take_in(len(content), _FILE_BYTES_MAX)
         file = self.add_file(
             f"00000000-0000-4000-8000-{self.number():012x}",
             content,

@@ -20,6 +20,7 @@ from bulkrate.testing.providers.jobs import End, Fate, Job, Line, Outcome
 
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 _MOMENTS = ("in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelled_at")
+_FILE_BYTES_MAX = 512 * 1024 * 1024
 _encode = msgspec.json.encode
 
 
@@ -66,6 +67,10 @@ class OpenAIProxy(Double):
         """OpenAI's words, which clients search for."""
         return Refused(429, _quota_words(room), "token_limit_exceeded")
 
+    def too_large(self, limit: int) -> Refused:  # noqa: ARG002
+        """A bad request without a code."""
+        return Refused(400, "File is too large.")
+
     def out_of_money(self) -> Refused:
         """OpenAI's words."""
         return Refused(429, "You exceeded your current quota, please check your plan.", "insufficient_quota")
@@ -73,6 +78,7 @@ class OpenAIProxy(Double):
     # Files
 
     async def _upload(self, request: Request) -> Response:
+        self.take_in(len(await request.body()), _FILE_BYTES_MAX)
         response = await self._pass_on(request)
         if response.status_code == 200:
             ident = msgspec.json.decode(bytes(response.body))["id"]

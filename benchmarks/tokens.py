@@ -18,7 +18,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from bulkrate.core.guess import Vocabulary, guess
+from bulkrate.core.tokens.guess import guess
+from bulkrate.core.tokens.vocabulary import Vocabulary
 from bulkrate.toolkit.prices.counting import counter
 
 ROOT = Path(__file__).parents[1]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from bulkrate.core.guess import Guess
 from bulkrate.core.money.actual import Actual, ModelActual
 from bulkrate.core.money.estimator import Estimator
 from bulkrate.core.money.price import Band, Mark, Price
 from bulkrate.core.money.pricelist import Rates
-from bulkrate.core.tokens import Tokens
+from bulkrate.core.tokens.guess import Guess
+from bulkrate.core.tokens.request import Tokens
 from bulkrate.providers.usage import Usage
 
 RATES = {"standard": Rates(1_000_000, 2_000_000), "batch": Rates(500_000, 1_000_000)}

@@ -8,13 +8,13 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkrate.core.guess import Guess
 from bulkrate.core.money.estimator import Estimator
 from bulkrate.core.money.overrides import read_overrides
 from bulkrate.core.money.price import Mark
 from bulkrate.core.money.pricelist import Entry, Head, PriceList, Rates
 from bulkrate.core.money.quote import price_of
-from bulkrate.core.tokens import Tokens
+from bulkrate.core.tokens.guess import Guess
+from bulkrate.core.tokens.request import Tokens
 
 M = 1_000_000
 LISTED = PriceList(

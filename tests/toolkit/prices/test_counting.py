@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from bulkrate.core.guess import Guess, Vocabulary
+from bulkrate.core.tokens.guess import Guess
+from bulkrate.core.tokens.vocabulary import Vocabulary
 from bulkrate.toolkit.prices import counting
 from bulkrate.toolkit.prices.counting import counter
 

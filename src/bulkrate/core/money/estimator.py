@@ -15,7 +15,7 @@ from bulkrate.core.money.bounds import Money, Range
 from bulkrate.core.money.estimate import Estimate, ModelEstimate
 from bulkrate.core.money.price import BATCH, STANDARD, Band, Mark, Price, dollars
 from bulkrate.core.money.words import NOTHING
-from bulkrate.core.tokens import Tokens
+from bulkrate.core.tokens.request import Tokens
 
 #: Says what a model costs: a `PriceBook`'s `price` for one upstream.
 PriceOf = Callable[[str], Price]

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from bulkrate.blobs import Blobs, Reader, Writer
 from bulkrate.core.body import edited
 from bulkrate.core.delegation import Group, Room, estimated_tokens
-from bulkrate.core.guess import guess
 from bulkrate.core.plan import PLANNED_BYTES, LineSet, Planned, read_plan, write_planned
-from bulkrate.core.tokens import request_tokens
+from bulkrate.core.tokens.guess import guess
+from bulkrate.core.tokens.request import request_tokens
 from bulkrate.core.validate import take_apart
 from bulkrate.engine.loops.ahead import ReadAhead
 from bulkrate.errors import InvalidRequest

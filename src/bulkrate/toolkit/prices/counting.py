@@ -16,8 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bulkrate.core.guess import Guess, Vocabulary, guess, resembling
-from bulkrate.core.tokens import Tokens, request_tokens
+from bulkrate.core.tokens.guess import Guess, guess, resembling
+from bulkrate.core.tokens.request import Tokens, request_tokens
+from bulkrate.core.tokens.vocabulary import Vocabulary
 from bulkrate.errors import ConfigError
 
 # Where tiktoken has its tables from; the names of the files in its cache are the SHA-1 of these.

@@ -12,20 +12,13 @@ import bisect
 import re
 from collections import Counter
 from collections.abc import Mapping
-from enum import Enum
 
 import msgspec
 
+from bulkrate.core.tokens.vocabulary import Vocabulary
+
 # Longer texts are weighed in pieces, so that the runs of one piece are all that is held.
 _PIECE_CHARS = 1 << 16
-
-
-class Vocabulary(Enum):
-    """Which tokeniser is meant."""
-
-    O200K = "o200k_base"  # gpt-4o, gpt-4.1, gpt-5, o1 and later
-    CL100K = "cl100k_base"  # gpt-4, gpt-3.5, text-embedding-3
-    OTHER = "another vendor's"  # of which we only know that it resembles the two
 
 
 class Guess(msgspec.Struct, frozen=True):

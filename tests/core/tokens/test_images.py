@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkrate.core.guess import Guess
-from bulkrate.core.images import image_tokens, size_of
+from bulkrate.core.tokens.guess import Guess
+from bulkrate.core.tokens.images import image_tokens, size_of
 
 
 def png(wide, high):

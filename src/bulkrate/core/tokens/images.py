@@ -13,7 +13,7 @@ import math
 import re
 import struct
 
-from bulkrate.core.guess import Guess
+from bulkrate.core.tokens.guess import Guess
 
 # What an image whose size nobody knows is taken to be: a square that costs as much as most photos do.
 _USUAL = (1024, 1024)

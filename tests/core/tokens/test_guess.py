@@ -7,7 +7,8 @@ from benchmarks.tokens import texts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkrate.core.guess import Guess, Vocabulary, guess, measure
+from bulkrate.core.tokens.guess import Guess, guess, measure
+from bulkrate.core.tokens.vocabulary import Vocabulary
 from bulkrate.toolkit.prices.counting import counter
 
 TEXTS = texts()

@@ -1,21 +1,21 @@
-"""How many tokens a request takes and how many its answer may have.
+"""How many tokens a request takes.
 
 Walks a request body as its endpoint reads it and adds up what counts: texts, OpenAI's overhead per message,
 tools and schemas as text, images by their rule. What texts weigh is asked of a counter, which guesses or
-knows. Output cannot be known before: there is a ceiling where the body sets one, and a likely figure that
-says what it rests on. Reads nothing but the body.
+knows. Reads nothing but the body.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from bulkrate.core.guess import Guess, Vocabulary
-from bulkrate.core.images import image_tokens
+from bulkrate.core.tokens.answer import answer_tokens, chat_schema, response_schema
+from bulkrate.core.tokens.guess import Guess
+from bulkrate.core.tokens.images import image_tokens
+from bulkrate.core.tokens.vocabulary import Vocabulary, bare, vocabulary_of
 from bulkrate.errors import InvalidRequest
 from bulkrate.providers.endpoints import normal_path
 
@@ -29,27 +29,7 @@ _PER_NAME = 1
 _PER_ANSWER = 3
 # Tools and schemas are rewritten before the model reads them, in a form that is not published.
 _REWRITTEN_DOUBT = 0.3
-# What /v1/completions writes when nothing is said.
-_COMPLETION_TOKENS_MAX = 16
 
-# Likely lengths of answers, where nothing was measured. They are guesses, and are told as such.
-_OPEN_ANSWER = 250
-_THINKING = 800
-_STRING_IN_SCHEMA = 15
-_NUMBER_IN_SCHEMA = 3
-_SHORT_KINDS = ("number", "integer", "boolean", "null")
-_ENUM_IN_SCHEMA = 3
-_KEY_IN_SCHEMA = 4
-_ITEMS_IN_SCHEMA = 3
-_SCHEMA_DEPTH_MAX = 8
-# A guess may be so many times too high or too low.
-_GUESS_SPREAD = 4
-
-# Names of OpenAI's models, by tokeniser.
-_CL100K = re.compile(r"gpt-4(?![\do.])|gpt-3|text-embedding-")
-_O200K = re.compile(r"gpt-(?!2|j|neo)|o\d|chatgpt-|codex-|computer-use|omni-moderation")
-
-_SILENT = {"/v1/embeddings", "/v1/moderations"}
 _TIERS = {"flex", "priority"}
 
 
@@ -69,21 +49,6 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     tier: str | None = None
 
 
-def vocabulary_of(model: str) -> Vocabulary:
-    """Which tokeniser a model has, by its name."""
-    name = _bare(model)
-    if _CL100K.match(name):
-        return Vocabulary.CL100K
-    return Vocabulary.O200K if _O200K.match(name) else Vocabulary.OTHER
-
-
-def _bare(model: str) -> str:
-    """The name without provider, tag or the owner of a fine-tuned model."""
-    name = model.removeprefix("ft:").rpartition("/")[2]
-    first, _, second = name.partition(":")
-    return second if _CL100K.match(second) or _O200K.match(second) else first
-
-
 def request_tokens(body: Mapping[str, Any] | bytes, endpoint: str, count: TextCounter) -> Tokens:
     """The tokens of a request to `endpoint`. Raises `InvalidRequest` when `body` is no JSON object."""
     if isinstance(body, bytes):
@@ -101,14 +66,14 @@ def request_tokens(body: Mapping[str, Any] | bytes, endpoint: str, count: TextCo
     else:
         for field in ("input", "prompt"):
             _read_inputs(body.get(field), tally)
-    output, ceiling, basis = _output(body, path, tally)
+    answer = answer_tokens(body, path, tally.name)
     tier = body.get("service_tier")
     return Tokens(
         input=Guess(tally.low, tally.likely, tally.high),
-        output=output,
-        output_max=ceiling,
-        output_basis=basis,
-        uncounted=tally.uncounted,
+        output=answer.output,
+        output_max=answer.ceiling,
+        output_basis=answer.basis,
+        uncounted=tally.uncounted + answer.uncounted,
         tier=tier if isinstance(tier, str) and tier in _TIERS else None,
     )
 
@@ -117,7 +82,7 @@ class _Tally:
     """What has been counted so far."""
 
     def __init__(self, model: str, count: TextCounter) -> None:
-        self.name = _bare(model)
+        self.name = bare(model)
         self.low = self.likely = self.high = self.uncounted = 0
         self._vocabulary = vocabulary_of(model)
         self._count = count
@@ -157,7 +122,7 @@ def _read_chat(body: Mapping[str, Any], tally: _Tally) -> None:
     tally.exactly(_PER_ANSWER)
     for field in ("tools", "functions"):
         tally.text(body.get(field), _REWRITTEN_DOUBT)
-    tally.text(_chat_schema(body), _REWRITTEN_DOUBT)
+    tally.text(chat_schema(body), _REWRITTEN_DOUBT)
 
 
 def _read_response(body: Mapping[str, Any], tally: _Tally) -> None:
@@ -176,7 +141,7 @@ def _read_response(body: Mapping[str, Any], tally: _Tally) -> None:
             tally.text(item, _REWRITTEN_DOUBT)
     tally.exactly(_PER_ANSWER)
     tally.text(body.get("tools"), _REWRITTEN_DOUBT)
-    tally.text(_response_schema(body), _REWRITTEN_DOUBT)
+    tally.text(response_schema(body), _REWRITTEN_DOUBT)
 
 
 def _read_content(content: object, tally: _Tally) -> None:
@@ -216,78 +181,3 @@ def _read_inputs(inputs: object, tally: _Tally) -> None:
 def _dicts(values: object) -> Iterator[dict[str, Any]]:
     if isinstance(values, list):
         yield from (value for value in values if isinstance(value, dict))
-
-
-def _inner(value: object, *path: str) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def _chat_schema(body: Mapping[str, Any]) -> Any:
-    return _inner(body.get("response_format"), "json_schema", "schema")
-
-
-def _response_schema(body: Mapping[str, Any]) -> Any:
-    return _inner(body.get("text"), "format", "schema")
-
-
-def _output(body: Mapping[str, Any], path: str, tally: _Tally) -> tuple[Guess, int | None, str]:
-    """The likely output with its band, the ceiling, and what the likely figure rests on."""
-    if path in _SILENT:
-        return Guess(0, 0, 0), 0, "no output"
-    if path not in {"/v1/chat/completions", "/v1/responses", "/v1/completions"}:
-        tally.uncounted += 1  # pictures and films are not paid by tokens that a body foretells
-        return Guess(0, 0, 0), None, "not counted"
-    answers = _positive(body.get("n")) or 1
-    ceiling = _ceiling(body, path)
-    likely, basis = _likely(body, tally)
-    low, high = likely // _GUESS_SPREAD, likely * _GUESS_SPREAD
-    if ceiling is not None:
-        low, likely, high = min(low, -(-ceiling // _GUESS_SPREAD)), min(likely, ceiling), min(high, ceiling)
-        ceiling *= answers
-    return Guess(low * answers, likely * answers, high * answers), ceiling, basis
-
-
-def _ceiling(body: Mapping[str, Any], path: str) -> int | None:
-    for field in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
-        if (said := _positive(body.get(field))) is not None:
-            return said
-    return _COMPLETION_TOKENS_MAX if path == "/v1/completions" else None
-
-
-def _likely(body: Mapping[str, Any], tally: _Tally) -> tuple[int, str]:
-    thinking = _THINKING if _thinks(body, tally.name) else 0
-    told = " that the model thinks about" if thinking else ""
-    schema = _chat_schema(body) or _response_schema(body)
-    if isinstance(schema, dict):
-        return _of_schema(schema, 0) + thinking, f"a guess by the schema{told}"
-    return _OPEN_ANSWER + thinking, f"a guess for an open answer{told}"
-
-
-def _thinks(body: Mapping[str, Any], model: str) -> bool:
-    effort = body.get("reasoning_effort") or _inner(body.get("reasoning"), "effort")
-    if effort is not None:
-        return effort not in {"none", "minimal"}
-    # gpt-5.1 and later think only when asked to.
-    return re.match(r"o\d|gpt-5(?!\.|-chat)", model) is not None
-
-
-def _of_schema(schema: object, depth: int) -> int:
-    """Tokens of a typical value of a JSON schema."""
-    if not isinstance(schema, dict) or depth > _SCHEMA_DEPTH_MAX:
-        return _STRING_IN_SCHEMA
-    if "enum" in schema or "const" in schema:
-        return _ENUM_IN_SCHEMA
-    fields = schema.get("properties")
-    if isinstance(fields, dict):
-        return 2 + sum(_KEY_IN_SCHEMA + _of_schema(field, depth + 1) for field in fields.values())
-    if "items" in schema:
-        return 2 + _ITEMS_IN_SCHEMA * _of_schema(schema["items"], depth + 1)
-    kind = schema.get("type")
-    kinds = kind if isinstance(kind, list) else [kind]  # ["integer", "null"] for what may be left out
-    return _NUMBER_IN_SCHEMA if all(one in _SHORT_KINDS for one in kinds) else _STRING_IN_SCHEMA
-
-
-def _positive(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkrate.core.guess import Guess, Vocabulary
-from bulkrate.core.tokens import request_tokens, vocabulary_of
+from bulkrate.core.tokens.guess import Guess
+from bulkrate.core.tokens.request import request_tokens
+from bulkrate.core.tokens.vocabulary import Vocabulary, vocabulary_of
 from bulkrate.errors import InvalidRequest
 
 CHAT = "/v1/chat/completions"

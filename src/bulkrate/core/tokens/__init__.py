@@ -1,0 +1,1 @@
+"""How many tokens texts, images, requests and answers have, as far as that can be known."""

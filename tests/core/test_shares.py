@@ -68,6 +68,10 @@ def test_a_slow_load_gets_a_line_at_a_time():
     assert portions([Stock(0, 0.1, waiting=False)], room=0) == [1]
 
 
+def test_beside_few_others_a_load_that_never_had_lines_gets_its_part_of_a_seconds_work():
+    assert portions([Stock(20, 32.0, waiting=False), EMPTY], room=0) == [0, LINES_FIRST]
+
+
 def test_with_many_loads_they_are_served_in_turns_those_first_that_waited_longest():
     moving = [Stock(1, 1.0, waiting=True)] * 30
     waiting = [EMPTY] * 100

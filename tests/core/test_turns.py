@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkrate.core.turns import _STALE_MAX, Turns
+from bulkrate.core.turns import _KEEPING_MAX, _STALE_MAX, Turns
 
 
 @dataclass(eq=False)
@@ -15,6 +15,7 @@ class Lane:
     name: str
     lines: int = 1_000_000
     in_flight: int = 0
+    expects: bool = False
 
     def take(self) -> None:
         assert self.lines
@@ -23,7 +24,9 @@ class Lane:
 
 
 def turns_of(*lanes: Lane) -> Turns[Lane]:
-    turns: Turns[Lane] = Turns(lambda lane: lane.in_flight, lambda lane: lane.lines > 0)
+    turns: Turns[Lane] = Turns(
+        lambda lane: lane.in_flight, lambda lane: lane.lines > 0, lambda lane: lane.expects
+    )
     for lane in lanes:
         turns.enter(lane)
     return turns
@@ -129,6 +132,66 @@ def test_a_lane_without_lines_leaves_by_itself():
     assert turns.best() is None  # it has to enter again
     turns.enter(lane)
     assert turns.best() is lane
+
+
+def test_a_lane_that_ran_dry_keeps_the_slots_it_had_until_it_enters_again():
+    # A model that answers at once lost its slots to a slow one each time more of its lines were fetched.
+    fast, slow = Lane("fast", lines=20, expects=True), Lane("slow")
+    turns = turns_of(fast, slow)
+    fill(turns, 64)
+    assert (fast.in_flight, turns.kept) == (20, 0)
+    fast.in_flight = 3
+    assert turns.kept == 17
+    fast.lines = 5
+    turns.enter(fast)
+    assert turns.kept == 0
+    assert fill(turns, 5) == ["fast"] * 5
+
+
+def test_a_lane_that_ran_dry_keeps_nothing_when_nothing_will_come_or_it_has_waited_long_enough():
+    ended, slow = Lane("ended", lines=20), Lane("slow")
+    turns = turns_of(ended, slow)
+    fill(turns, 64)
+    ended.in_flight = 0
+    assert turns.kept == 0
+    fast = Lane("fast", lines=1, expects=True)
+    turns.enter(fast)
+    fill(turns, 2)
+    fast.in_flight = 0
+    assert turns.kept == 1
+    turns.keep_none()
+    assert turns.kept == 0
+
+
+def test_a_lane_that_ran_dry_and_left_keeps_nothing():
+    fast, slow = Lane("fast", lines=20, expects=True), Lane("slow")
+    turns = turns_of(fast, slow)
+    fill(turns, 64)
+    fast.in_flight = 0
+    turns.leave(fast)
+    assert turns.kept == 0
+
+
+def test_among_many_lanes_nothing_is_kept():
+    many = [Lane(str(number), lines=1, expects=True) for number in range(_KEEPING_MAX + 5)]
+    turns = turns_of(*many, *(Lane(f"long {number}") for number in range(_KEEPING_MAX)))
+    fill(turns, 100)
+    for lane in many:
+        lane.in_flight = 0
+    assert turns.kept == 0
+
+
+@given(st.lists(st.integers(0, 30), min_size=2, max_size=6), st.integers(1, 100), st.data())
+def test_no_more_is_kept_than_has_landed_of_those_that_ran_dry(sizes, slots, data):
+    lanes = [Lane(str(number), lines=size, expects=True) for number, size in enumerate(sizes)]
+    turns = turns_of(*lanes)
+    fill(turns, slots)
+    landed = 0
+    for lane in lanes:
+        lost = data.draw(st.integers(0, lane.in_flight))
+        lane.in_flight -= lost
+        landed += lost if not lane.lines else 0
+    assert 0 <= turns.kept <= landed
 
 
 def test_asking_who_is_best_changes_nothing():

@@ -21,6 +21,7 @@ class Broken:
     batch_id = "batch_1"
     model = "m"
     endpoint = "/v1/chat/completions"
+    more = False
 
     def __init__(self, error: Exception) -> None:
         self._error = error

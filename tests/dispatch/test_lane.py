@@ -22,6 +22,7 @@ class Lines:
         self.waiting = list(range(count))
         self.settled: list[int] = []
         self.emptied_at = 0
+        self.more = False
 
     def take(self) -> Work | None:
         return Work(self.waiting.pop(0)) if self.waiting else None
@@ -72,6 +73,16 @@ def test_asking_whether_it_is_ready_takes_no_line_away():
     lane = Lane(load)
     assert all(lane.ready for _ in range(5))
     assert lane.take().line == 0
+
+
+def test_a_lane_expects_lines_while_its_load_does_and_it_is_open():
+    load = Lines(0)
+    lane = Lane(load)
+    assert not lane.expects
+    load.more = True
+    assert lane.expects
+    lane.close()
+    assert not lane.expects
 
 
 def test_a_closed_lane_gives_nothing_and_is_empty_when_all_has_landed():

@@ -53,12 +53,12 @@ def portions(stocks: Sequence[Stock], *, room: int) -> list[int]:
 
     `room` is how many more lines the upstreams could take at this moment. A load that runs low gets a
     second's worth, and its part of the room. All that only wait for their turn have about a second's work
-    together: with more loads than that they are served in turns, and no worker sits on lines that others
-    could send.
+    together, in equal pieces: with more loads than that they are served in turns, and no worker sits on lines
+    that others could send.
     """
     rate = sum(stock.lines_per_s for stock in stocks)
     free = max(0, room - sum(stock.lines for stock in stocks))
-    piece = min(max(1, ceil(rate / _PIECES_PER_S)), LINES_FIRST)
+    piece = min(max(1, ceil(rate / min(_PIECES_PER_S, max(1, len(stocks))))), LINES_FIRST)
     low = [place for place, stock in enumerate(stocks) if stock.low]
     waiting = sum(stock.waiting for stock in stocks)
     allowed = max(free, ceil(rate / piece) - waiting, 0 if waiting else 1)

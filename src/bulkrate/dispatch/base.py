@@ -59,6 +59,8 @@ class Load(Protocol):
     batch_id: str
     model: str
     endpoint: str
+    #: Whether more lines may come in a moment.
+    more: bool
 
     def take(self) -> Work | None:
         """The next line that has not been sent, or None when there is none.

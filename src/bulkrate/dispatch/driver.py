@@ -35,6 +35,8 @@ _FIRST_DISCOVERY_S = 1.0
 _LOOK_S_MIN = 0.5
 # An upstream that is gone for so long leaves its suspects to another.
 _ORPHANS_S = 10.0
+# How long slots are kept for a lane that ran dry: a claim takes some hundredths of a second.
+_KEPT_S = 0.2
 
 
 class Driver:
@@ -76,7 +78,9 @@ class Driver:
         )
         self.health = self._condition.health
         self._budget = Budget(retry.budget)
-        self._turns: Turns[Lane] = Turns(lambda lane: lane.in_flight, lambda lane: lane.ready)
+        self._turns: Turns[Lane] = Turns(
+            lambda lane: lane.in_flight, lambda lane: lane.ready, lambda lane: lane.expects
+        )
         self._on_news = on_news
         self._on_landed = on_landed
         self._on_return = on_return
@@ -104,6 +108,7 @@ class Driver:
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_timer: asyncio.TimerHandle | None = None
+        self._keep_timer: asyncio.TimerHandle | None = None
         self._pumped = asyncio.Event()
         self._looked_at = float("-inf")
         self._out_since = float("-inf")
@@ -169,8 +174,9 @@ class Driver:
         self._stopped = True
         self._watch.stop()
         self._condition.quotas.stop()
-        if self._pump_timer is not None:
-            self._pump_timer.cancel()
+        for timer in (self._pump_timer, self._keep_timer):
+            if timer is not None:
+                timer.cancel()
 
     async def close(self) -> None:
         """Abandon what is in flight."""
@@ -193,13 +199,13 @@ class Driver:
         now = self._loop.time()
         if self._inquest.pending or not self._may_send(now):
             return None
-        lane = self._turns.best()
         reserved: int | None = 0
         quotas = self._condition.quotas
-        while lane is not None and quotas and (reserved := quotas.reserve(lane, now=now)) is None:
+        while (lane := self._turns.best()) is not None and not self._all_kept():
+            if not quotas or (reserved := quotas.reserve(lane, now=now)) is not None:
+                break
             self._turns.leave(lane)
-            lane = self._turns.best()
-        if lane is None:
+        else:
             return None
         work = lane.take(retries_first=self._budget.allows(now=now)) if lane.retries else lane.take()
         if work.tries:
@@ -211,6 +217,18 @@ class Driver:
         self.in_flight += 1
         self._turns.enter(lane)
         return lane, work
+
+    def _all_kept(self) -> bool:
+        """Whether all free slots are kept for lanes that will have lines in a moment."""
+        kept = self._turns.kept
+        if kept and self._keep_timer is None:
+            self._keep_timer = self._loop.call_later(_KEPT_S, self._keep_no_more)
+        return kept > 0 and self.in_flight + kept >= self._condition.limit
+
+    def _keep_no_more(self) -> None:
+        self._keep_timer = None
+        self._turns.keep_none()
+        self.pump()
 
     def _name_for(self, model: str) -> str | None:
         return self.catalogue.name_for(model)

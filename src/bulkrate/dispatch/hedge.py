@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from bulkrate.core.stats import LATENCY_BOUNDS_S, added, quantile
+from bulkrate.core.histogram import added, quantile
+from bulkrate.core.stats import LATENCY_BOUNDS_S
 from bulkrate.dispatch.driver import Driver
 from bulkrate.dispatch.lane import Lane
 

@@ -51,6 +51,11 @@ class Lane:
         return bool(self._again)
 
     @property
+    def expects(self) -> bool:
+        """Whether it may have lines again in a moment."""
+        return self.load.more and not self.closed
+
+    @property
     def spent(self) -> bool:
         """Whether all that is left is in flight: the end of the load hangs by that."""
         return not (self._waiting or self._again) and self._look_ahead() is None

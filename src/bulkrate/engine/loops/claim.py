@@ -108,7 +108,7 @@ class Claims:
             batch = self.batches.get(shard.batch_id)
             active = batch.shards.get(shard.shard) if batch is not None else None
             if active is not None:
-                active.more = True
+                active.load.more = True
             elif room > 0 and self._may_send(offer.expires_at):
                 room -= 1
                 await self._begin(offer)
@@ -255,7 +255,7 @@ class Claims:
                 await self._feed(active, one)
                 active.fed_at = self._claimed_at
             for active, lines in wants:
-                active.more = fed.get(active, 0) >= lines
+                active.load.more = fed.get(active, 0) >= lines
                 active.turn = next(self._turns)
         finally:
             for active, _ in wants:

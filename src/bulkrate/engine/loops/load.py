@@ -61,6 +61,8 @@ class ShardLoad:
         self.expires_at = offer.expires_at
         #: Whether outcomes that still come shall be ignored.
         self.abandoned = False
+        #: Whether the store may have more lines of it.
+        self.more = True
         #: Lines that can be taken, lines that were, and lines with an outcome.
         self.stock = 0
         self.taken = 0

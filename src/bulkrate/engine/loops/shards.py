@@ -27,8 +27,7 @@ class ActiveShard:
     load: ShardLoad
     lane: Lane
     measured_at: float
-    #: Whether the store may have more lines of it, and whether some are being claimed right now.
-    more: bool = True
+    #: Whether lines of it are being claimed right now.
     claiming: bool = False
     #: When it was given lines last, against the others: who waited longest is served first.
     turn: int = 0
@@ -49,12 +48,12 @@ class ActiveShard:
             return False
         if self.closing_since is not None:
             return self.lane.in_flight == 0 or self.load.abandoned
-        return not self.more and self.lane.empty
+        return not self.load.more and self.lane.empty
 
     @property
     def hungry(self) -> bool:
         """Whether it would take lines if there were some."""
-        return self.more and not self.claiming and self.closing_since is None and self.load.in_time
+        return self.load.more and not self.claiming and self.closing_since is None and self.load.in_time
 
     def is_dry(self, now: float, *, within_s: float) -> bool:
         """Whether it has used up its latest lines within so many seconds: it takes more than it is given."""

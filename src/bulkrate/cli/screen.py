@@ -8,8 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bulkrate.core.histogram import quantile, since
 from bulkrate.core.numbers import BatchNumbers, Numbers, UpstreamPace, batch_pace, pace
-from bulkrate.core.stats import COMMIT_BOUNDS_S, UpstreamSnapshot, quantile, since
+from bulkrate.core.stats import COMMIT_BOUNDS_S, UpstreamSnapshot
 
 _STATE_STYLES = {"ok": "green", "trial": "yellow", "out": "red", "idle": "dim"}
 # Lines that are neither the head nor a row: two empty ones, two headings, two that say how many are left out.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from bulkrate.core.histogram import quantile, since
 from bulkrate.core.stats import (
     ANSWERED,
     COMMIT_BOUNDS_S,
@@ -15,8 +16,6 @@ from bulkrate.core.stats import (
     CommitSnapshot,
     RemoteSnapshot,
     UpstreamSnapshot,
-    quantile,
-    since,
 )
 from bulkrate.providers.usage import Usage
 

@@ -7,11 +7,11 @@ among the numbers.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
+from bulkrate.core.histogram import Histogram, HistogramSnapshot, added
 from bulkrate.providers.usage import Usage
 
 #: The outcome of an attempt whose line was answered, and of one whose line was refused for good. The others
@@ -29,41 +29,6 @@ COMMIT_BOUNDS_S = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
     *(10.0, 30.0),
 )
-
-
-class HistogramSnapshot(msgspec.Struct, frozen=True):
-    """How many values fell into which bucket, the last being for those beyond every bound; and their sum."""
-
-    counts: tuple[int, ...]
-    sum: float
-
-    @property
-    def count(self) -> int:
-        """How many values there were."""
-        return sum(self.counts)
-
-
-class Histogram:
-    """Values in buckets. `bounds` are their upper ends, rising."""
-
-    __slots__ = ("_bounds", "_counts", "_sum")
-
-    def __init__(self, bounds: tuple[float, ...], before: HistogramSnapshot | None = None) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-        if before is not None and len(before.counts) == len(self._counts):
-            self._counts = list(before.counts)
-            self._sum = before.sum
-
-    def add(self, value: float) -> None:
-        """Count one value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
-
-    def snapshot(self) -> HistogramSnapshot:
-        """The numbers of now."""
-        return HistogramSnapshot(tuple(self._counts), self._sum)
 
 
 class UpstreamSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,37 +250,3 @@ def commits_of(parts: Sequence[CommitSnapshot]) -> CommitSnapshot:
         fsync=added(part.fsync for part in parts),
         queued=sum(part.queued for part in parts),
     )
-
-
-def added(parts: Iterable[HistogramSnapshot]) -> HistogramSnapshot:
-    """Histograms of the same bounds as one; at least one."""
-    every = list(parts)
-    return HistogramSnapshot(
-        tuple(map(sum, zip(*(part.counts for part in every), strict=True))), sum(part.sum for part in every)
-    )
-
-
-def quantile(histogram: HistogramSnapshot, bounds: Sequence[float], share: float) -> float | None:
-    """The value that `share` (0 to 1) of all values lie below, guessed within its bucket.
-
-    None without values. What lies beyond the last bound is taken for the last bound.
-    """
-    total = histogram.count
-    if total == 0:
-        return None
-    rank = share * total
-    below = 0
-    for place, count in enumerate(histogram.counts[: len(bounds)]):
-        if count and below + count >= rank:
-            start = bounds[place - 1] if place else 0.0
-            return start + (bounds[place] - start) * (rank - below) / count
-        below += count
-    return bounds[-1]
-
-
-def since(now: HistogramSnapshot, before: HistogramSnapshot) -> HistogramSnapshot:
-    """What came between two snapshots of one histogram; all of `now` when it began anew."""
-    counts = tuple(a - b for a, b in zip(now.counts, before.counts, strict=True))
-    if any(count < 0 for count in counts):
-        return now
-    return HistogramSnapshot(counts, now.sum - before.sum)

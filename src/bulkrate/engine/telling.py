@@ -11,13 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
-from bulkrate.core.stats import (
-    CommitSnapshot,
-    ProcessSnapshot,
-    RemoteSnapshot,
-    UpstreamSnapshot,
-    at_rest,
-)
+from bulkrate.core.stats import CommitSnapshot, ProcessSnapshot, RemoteSnapshot, UpstreamSnapshot, at_rest
 from bulkrate.engine.context import Context
 
 #: How often numbers are told when nothing important happens.

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.responses import Response
 
+from bulkrate.core.histogram import HistogramSnapshot
 from bulkrate.core.numbers import BatchNumbers, Numbers, ProcessNumbers
-from bulkrate.core.stats import PLANNED, HistogramSnapshot, RemoteSnapshot, UpstreamSnapshot
+from bulkrate.core.stats import PLANNED, RemoteSnapshot, UpstreamSnapshot
 from bulkrate.errors import Unauthorized
 from bulkrate.providers.batch.base import RemoteState
 from bulkrate.server.auth import secret_in

@@ -13,14 +13,7 @@ import msgspec
 from bulkrate import __version__
 from bulkrate.core.lifecycle import Status
 from bulkrate.core.numbers import BatchNumbers, FileNumbers, Numbers, ProcessNumbers, PurchaseNumbers
-from bulkrate.core.stats import (
-    NOTHING,
-    ProcessSnapshot,
-    UpstreamSnapshot,
-    at_rest,
-    commits_of,
-    merged,
-)
+from bulkrate.core.stats import NOTHING, ProcessSnapshot, UpstreamSnapshot, at_rest, commits_of, merged
 from bulkrate.engine.context import Context
 from bulkrate.engine.telling import SILENT_S, of_this_process
 from bulkrate.errors import BlobError, StoreError

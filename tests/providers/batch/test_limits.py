@@ -85,6 +85,23 @@ def test_a_url_may_be_written_as_people_write_it(kind: str, url: str) -> None:
     assert vendor.base(url) == vendor.url_default
 
 
+@pytest.mark.parametrize(
+    ("provider", "url", "base"),
+    [
+        ("azure", "https://r.openai.azure.com", "https://r.openai.azure.com/openai/v1"),
+        ("azure", "https://r.openai.azure.com/openai/", "https://r.openai.azure.com/openai/v1"),
+        ("azure", "https://r.openai.azure.com/openai?api-version=1", "https://r.openai.azure.com/openai/v1"),
+        ("azure", "https://r.openai.azure.com/openai/v1/", "https://r.openai.azure.com/openai/v1"),
+        ("azure", "https://gateway.example/team/openai/v1", "https://gateway.example/team/openai/v1"),
+        ("bulkrate", "http://127.0.0.1:8080", "http://127.0.0.1:8080/v1"),
+        ("bulkrate", "http://127.0.0.1:8080/v1", "http://127.0.0.1:8080/v1"),
+        ("deepinfra", "https://api.deepinfra.com/v1", "https://api.deepinfra.com/v1/openai"),
+    ],
+)
+def test_a_url_that_stops_early_is_gone_on_with(provider: str, url: str, base: str) -> None:
+    assert vendor_for("openai-batch", provider=provider).base(url) == base
+
+
 def test_unknown_kinds_and_providers_are_refused() -> None:
     with pytest.raises(ConfigError, match="openai-batch"):
         vendor_for("nonsense")

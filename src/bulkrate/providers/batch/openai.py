@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -178,9 +179,10 @@ _encode = msgspec.json.encode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """How a provider differs from OpenAI. Paths are joined to the upstream's URL."""
+    """How a provider differs from OpenAI. Paths are joined to the upstream's URL, whose own ends in `path`."""
 
     url_default: str | None = None
+    path: str = "/v1"
     key_names: tuple[str, ...] = ()
     #: The header that carries the key, and what stands before the key.
     key_header: str = "authorization"
@@ -209,6 +211,7 @@ DIALECTS: Mapping[str, Dialect] = {
     # The v1 surface, https://<resource>.openai.azure.com/openai/v1: no api-version. `model` is the
     # deployment.
     "azure": Dialect(
+        path="/openai/v1",
         key_names=("AZURE_OPENAI_API_KEY",),
         key_header="api-key",
         key_prefix="",
@@ -216,16 +219,20 @@ DIALECTS: Mapping[str, Dialect] = {
     ),
     "groq": Dialect(
         url_default="https://api.groq.com/openai/v1",
+        path="/openai/v1",
         key_names=("GROQ_API_KEY",),
         endpoints=frozenset({"/v1/chat/completions"}),
     ),
     "deepinfra": Dialect(
         url_default="https://api.deepinfra.com/v1/openai",
+        path="/v1/openai",
         key_names=("DEEPINFRA_TOKEN", "DEEPINFRA_API_KEY"),
         endpoints=frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"}),
     ),
     "alibaba": Dialect(
-        url_default="https://dashscope-intl.aliyuncs.com/compatible-mode/v1", key_names=("DASHSCOPE_API_KEY",)
+        url_default="https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+        path="/compatible-mode/v1",
+        key_names=("DASHSCOPE_API_KEY",),
     ),
     "doubleword": Dialect(
         url_default="https://api.doubleword.ai/v1",
@@ -263,8 +270,14 @@ class OpenAIBatch:
         return self._dialect.key_names
 
     def base(self, url: str) -> str:
-        """See `Vendor`. The URL ends where OpenAI's SDKs have it end, mostly in `/v1`."""
-        return url.rstrip("/")
+        """See `Vendor`. The URL ends where OpenAI's SDKs have it end; one that stops before, as an endpoint of
+        Azure's does, is gone on with. An `api-version` is of Azure's older surface and goes.
+        """
+        parts = urlsplit(url)
+        path = parts.path.rstrip("/")
+        if f"{self._dialect.path}/".startswith(f"{path}/"):
+            path = self._dialect.path
+        return f"{parts.scheme}://{parts.netloc}{path}"
 
     def auth(self, key: str) -> dict[str, str]:
         """See `Vendor`."""

@@ -2,7 +2,7 @@
 
 The server takes the files, checks the lines and writes the answers. What the proxy adds is a course of
 events: when a batch runs by the virtual clock, how it ends, which of its answers are delivered and so
-billed, and what goes wrong on the way. It speaks for OpenAI and, with `empty_ids`, for Azure.
+billed, and what goes wrong on the way. `azure.py` is what is different there.
 """
 
 from __future__ import annotations
@@ -25,17 +25,21 @@ _encode = msgspec.json.encode
 
 
 class OpenAIProxy(Double):
-    """The Batch API of the server at `upstream` (a URL that ends in `/v1`), served at `/v1`."""
+    """The Batch API of the server at `upstream`, with or without its `/v1`, served at each of `roots`."""
 
     name = "openai"
+    roots: tuple[str, ...] = ("/v1",)
 
     def __init__(self, upstream: str, *, key: str = "test-key") -> None:
         super().__init__(key=key)
-        self._upstream = upstream.rstrip("/")
+        self._upstream = upstream.rstrip("/").removesuffix("/v1") + "/v1"
 
     def routes(self) -> list[Route]:
         """Files and batches."""
-        files, batches = "/v1/files", "/v1/batches"
+        return [route for root in self.roots for route in self._routes_at(root)]
+
+    def _routes_at(self, root: str) -> list[Route]:
+        files, batches = f"{root}/files", f"{root}/batches"
         return [
             self.route("POST", files, "upload", self._upload),
             self.route("GET", files, "list_files", self._pass_on),
@@ -51,6 +55,10 @@ class OpenAIProxy(Double):
     def key_in(self, request: Request) -> str | None:
         """As OpenAI's clients send it, or as Azure's do."""
         return request.headers.get("api-key") or super().key_in(request)
+
+    def written(self, outcome: Outcome, job: Job) -> bytes:
+        """An outcome as a line of a result file."""
+        return _result(outcome, job)
 
     def error(self, refused: Refused) -> Response:
         """OpenAI's error body."""
@@ -231,7 +239,7 @@ class OpenAIProxy(Double):
             wanted = [one for one in job.results() if (one.fate is Fate.ANSWERED) == (kind == "output")]
             job.about[kind] = None
             if wanted or (kind == "error" and job.faults.empty_ids):
-                content = b"".join(_result(outcome, job) + b"\n" for outcome in wanted)
+                content = b"".join(self.written(outcome, job) + b"\n" for outcome in wanted)
                 job.about[kind] = self.add_file(f"file-{kind}-{job.id}", content, {})["id"]
         found: str | None = job.about[kind]
         return found
@@ -239,7 +247,9 @@ class OpenAIProxy(Double):
     # The server
 
     async def _pass_on(self, request: Request) -> Response:
-        path = request.url.path.removeprefix("/v1") + (f"?{request.url.query}" if request.url.query else "")
+        root = next(root for root in self.roots if request.url.path.startswith(f"{root}/"))
+        query = f"?{request.url.query}" if request.url.query else ""
+        path = request.url.path.removeprefix(root) + query
         kind = request.headers.get("content-type")
         status, body = await self._ask(request.method, path, await request.body(), kind)
         return Response(body, status, media_type="application/json")

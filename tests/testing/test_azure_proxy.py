@@ -1,4 +1,4 @@
-"""OpenAI's own SDK, with its client for Azure and with the plain one, finds the proxy to be Azure's Batch API."""
+"""OpenAI's own SDK, with its client for Azure and with the plain one, finds the proxy to be Azure."""
 
 from __future__ import annotations
 

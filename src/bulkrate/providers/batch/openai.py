@@ -179,7 +179,7 @@ _encode = msgspec.json.encode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """How a provider differs from OpenAI. Paths are joined to the upstream's URL, whose own ends in `path`."""
+    """How a provider differs from OpenAI. Paths are joined to the upstream's URL, which ends in `path`."""
 
     url_default: str | None = None
     path: str = "/v1"
@@ -270,8 +270,8 @@ class OpenAIBatch:
         return self._dialect.key_names
 
     def base(self, url: str) -> str:
-        """See `Vendor`. The URL ends where OpenAI's SDKs have it end; one that stops before, as an endpoint of
-        Azure's does, is gone on with. An `api-version` is of Azure's older surface and goes.
+        """See `Vendor`. The URL ends where OpenAI's SDKs have it end; one that stops before that, as an
+        endpoint of Azure's does, is gone on with. An `api-version` is of Azure's older surface and goes.
         """
         parts = urlsplit(url)
         path = parts.path.rstrip("/")

@@ -1,4 +1,4 @@
-"""What is different at Azure, before the same real server: after learn.microsoft.com, azure openai, how-to/batch.
+"""What is different at Azure, before the same real server: after learn.microsoft.com, how-to/batch.
 
 The key comes as `api-key` and in no other way; files and batches are under `/openai/v1`, or under `/openai`
 with an `api-version`; a model is the name of a deployment (`Faults.models` are those there are). Batches

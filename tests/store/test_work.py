@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from bulkrate.core.lifecycle import Event
 from bulkrate.errors import Fenced, StoreError
 from bulkrate.providers.usage import Usage
-from bulkrate.store import Store, work
+from bulkrate.store import Store, claims
 from bulkrate.store.extents import GROWS_S
 from bulkrate.store.records import BatchCommit, Extent, LogEnds, Range, RangeNews, Want
 from tests.store.records import NOW, a_batch, a_file, a_shard, a_worker, admit, running
@@ -202,7 +202,7 @@ def test_lines_are_claimed_from_the_front_as_many_as_wanted(store):
 
 
 def test_more_shards_can_be_asked_for_than_one_statement_takes(store, monkeypatch):
-    monkeypatch.setattr(work, "_ASKED_AT_ONCE", 2)
+    monkeypatch.setattr(claims, "_ASKED_AT_ONCE", 2)
     running(store, shards=5)
     claimed = claim(store, a_worker(store), *(want(1, shard=shard) for shard in range(5)))
     assert places(claimed) == [(shard, 0, 1) for shard in range(5)]

@@ -10,12 +10,13 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from bulkrate.core.lifecycle import Event, Status, after
 from bulkrate.errors import IllegalTransition
+from bulkrate.store.commits import make_count
 from bulkrate.store.database import Database
+from bulkrate.store.epochs import must_live
 from bulkrate.store.extents import close_extents_of_batch
 from bulkrate.store.records import BatchCommit, BatchRecord, DeliveryRecord, FileRecord, Moving, ShardRecord
 from bulkrate.store.schema import batches, deliveries, files, progress, ranges, shards
 from bulkrate.store.webhooks import subscribers
-from bulkrate.store.work import make_count, must_live
 
 _LIVE = [status.value for status in Status if not status.terminal]
 _CLOSING = [status.value for status in Status if status.closing]

@@ -18,10 +18,12 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from bulkrate.errors import Fenced
+from bulkrate.store.commits import tell
 from bulkrate.store.database import Database
+from bulkrate.store.epochs import must_live
+from bulkrate.store.ranges import cut, range_of
 from bulkrate.store.records import LessonRecord, Moving, Purchase, Range, RemoteRecord, RemoteSum
 from bulkrate.store.schema import lessons, progress, purchases, ranges, remotes, upstream_holders, workers
-from bulkrate.store.work import must_live, tell
 
 
 class RemoteStore:
@@ -49,7 +51,8 @@ class RemoteStore:
             for one in lines:
                 if one.start not in held:
                     raise Fenced(f"epoch {epoch} does not hold the lines from {one.start} of {one.batch_id}")
-                _take(connection, held[one.start], one.lines, holder=kept.holder)
+                first = {"epoch": kept.holder, "suspect": False}
+                cut(connection, held[one.start], one.lines, first=first)
             connection.execute(update(ranges).where(mine).values(epoch=None))
         return kept
 
@@ -119,18 +122,7 @@ class RemoteStore:
         """The ranges whose lines a remote batch holds."""
         query = select(ranges).where(ranges.c.epoch == remote.holder).order_by(ranges.c.start)
         with self._db.read() as connection:
-            return [
-                Range(
-                    batch_id=row["batch_id"],
-                    shard=row["shard"],
-                    start=row["start"],
-                    lines=row["lines"],
-                    fresh=False,
-                    generation=row["generation"],
-                    rejections=row["rejections"],
-                )
-                for row in connection.execute(query).mappings()
-            ]
+            return [range_of(row) for row in connection.execute(query).mappings()]
 
     def created_since(self, upstream: str, *, since: float) -> int:
         """How many create calls were made at an upstream since a moment."""
@@ -227,19 +219,6 @@ def _must_drive(connection: Connection, epoch: int, upstream: str) -> None:
     mine = and_(upstream_holders.c.name == upstream, upstream_holders.c.epoch == epoch)
     if connection.execute(select(upstream_holders.c.name).where(mine)).first() is None:
         raise Fenced(f"epoch {epoch} does not drive the upstream {upstream}; another worker does")
-
-
-def _take(connection: Connection, whole: Any, lines: int, *, holder: int) -> None:
-    """Let a remote batch hold the first lines of a range; the rest is a range apart, of the same worker."""
-    first = and_(
-        ranges.c.batch_id == whole["batch_id"],
-        ranges.c.shard == whole["shard"],
-        ranges.c.start == whole["start"],
-    )
-    connection.execute(update(ranges).where(first).values(epoch=holder, lines=lines, suspect=False))
-    if lines < whole["lines"]:
-        rest = dict(whole) | {"start": whole["start"] + lines, "lines": whole["lines"] - lines}
-        connection.execute(insert(ranges).values(**rest))
 
 
 def _close(

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import and_, delete, insert, select
 
 from bulkrate.store.database import Database
+from bulkrate.store.epochs import must_live
 from bulkrate.store.records import UpstreamRecord
 from bulkrate.store.schema import upstream_holders, upstreams, windows
-from bulkrate.store.work import must_live
 
 
 class UpstreamStore:

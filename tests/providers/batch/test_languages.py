@@ -322,7 +322,7 @@ def shown(url: str, **more: Any) -> list[dict[str, Any]]:
 
 
 def test_pictures_are_said_in_each_language() -> None:
-    blocks = translated("anthropic", messages=shown(PNG, detail="low"))["messages"][0]["content"]
+    blocks = translated("anthropic", messages=shown(PNG, detail="auto"))["messages"][0]["content"]
     source = {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="}
     assert blocks[1] == {"type": "image", "source": source}
     blocks = translated("anthropic", messages=shown("https://example.com/a"))["messages"][0]["content"]
@@ -347,6 +347,18 @@ def test_pictures_are_said_in_each_language() -> None:
 )
 def test_pictures_that_a_vendor_does_not_take_are_named(name: str, url: str) -> None:
     assert refused(name, messages=shown(url)).param == "messages[0].content[1].image_url.url"
+
+
+def test_how_closely_to_look_at_a_picture_is_said_where_there_is_a_word_for_it() -> None:
+    detail = "messages[0].content[1].image_url.detail"
+    assert refused("anthropic", messages=shown(PNG, detail="low")).param == detail
+    config = translated("gemini", messages=shown(PNG, detail="low"))["generationConfig"]
+    assert config == {"mediaResolution": "MEDIA_RESOLUTION_LOW"}
+    assert "generationConfig" not in translated("gemini", messages=shown(PNG, detail="auto"))
+    assert refused("gemini", messages=shown(PNG, detail="original")).param == detail
+    assert refused("gemini", messages=shown(PNG, detail="high") + shown(PNG)).param == detail
+    parts = translated("mistral", messages=shown(PNG, detail="high"))["messages"][0]["content"]
+    assert parts[1]["image_url"] == {"url": PNG, "detail": "high"}
 
 
 TOOL = {
@@ -403,6 +415,36 @@ def test_tools_that_are_no_functions_are_refused(name: str) -> None:
     assert refused(name, tools=[TOOL], tool_choice=allowed).param == "tool_choice"
 
 
+@given(order=st.permutations(range(4)))
+def test_results_of_tools_are_told_to_google_in_the_order_of_the_calls(order: list[int]) -> None:
+    """It tells by their place which is of which: in another order one city had the weather of the other."""
+    calls = [
+        {"id": f"call_{n}", "type": "function", "function": {"name": "weather", "arguments": f'{{"n": {n}}}'}}
+        for n in range(4)
+    ]
+    results = [{"role": "tool", "tool_call_id": f"call_{n}", "content": f"result {n}"} for n in order]
+    messages = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "tool_calls": calls},
+        *results,
+        {"role": "assistant", "tool_calls": list(reversed(calls))},
+        *results,
+        {"role": "user", "content": "y"},
+    ]
+    contents = translated("gemini", messages=messages)["contents"]
+    told = [
+        [
+            part["functionResponse"]["response"]["output"]
+            for part in content["parts"]
+            if "functionResponse" in part
+        ]
+        for content in contents
+        if content["role"] == "user"
+    ]
+    forth = [f"result {n}" for n in range(4)]
+    assert told == [[], forth, forth[::-1]]
+
+
 def test_gemini_3_is_told_that_a_call_was_not_its_own() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     messages = [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]}]
@@ -412,6 +454,66 @@ def test_gemini_3_is_told_that_a_call_was_not_its_own() -> None:
     messages = [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [signed]}]
     part = translated("gemini", model="gemini-3-pro", messages=messages)["contents"][1]["parts"][0]
     assert part["thoughtSignature"] == "c2ln"
+
+
+def test_the_description_of_a_schema_goes_along() -> None:
+    wanted = {"name": "n", "description": "a sum", "schema": {"type": "object"}}
+    given = {"response_format": {"type": "json_schema", "json_schema": wanted}}
+    described = {"type": "object", "description": "a sum"}
+    assert translated("anthropic", **given)["output_config"]["format"]["schema"] == described
+    assert translated("gemini", **given)["generationConfig"]["responseJsonSchema"] == described
+    assert translated("mistral", **given)["response_format"]["json_schema"] == wanted
+    wanted["schema"] = {"description": "its own"}
+    told = translated("gemini", **given)["generationConfig"]["responseJsonSchema"]["description"]
+    assert told == "a sum\n\nits own"
+
+
+def _call(number: int) -> dict[str, Any]:
+    function = {"name": "weather", "arguments": json.dumps({"place": f"place {number}"})}
+    return {"id": f"call_{number}", "type": "function", "function": function}
+
+
+#: A request with every kind of part that can be said in all languages.
+WHOLE: dict[str, Any] = {
+    "messages": [
+        {"role": "system", "content": "system"},
+        {"role": "developer", "content": [{"type": "text", "text": "developer"}]},
+        *shown(PNG),
+        {"role": "assistant", "content": "hm", "tool_calls": [_call(0), _call(1)]},
+        {"role": "tool", "tool_call_id": "call_0", "content": "result"},
+        {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "result"}]},
+        {"role": "user", "content": "go on"},
+    ],
+    "tools": [TOOL],
+    "tool_choice": {"type": "function", "function": {"name": "weather"}},
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": True},
+    },
+}
+
+
+def objects(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The place of every JSON object in a value."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = [place for key, item in inside for place in objects(item, (*path, key))]
+    return [path, *found] if isinstance(value, dict) else found
+
+
+@every_vendor
+@pytest.mark.parametrize("path", objects(WHOLE), ids=str)
+def test_a_field_that_nobody_knows_is_refused_or_said_wherever_it_stands(
+    name: str, path: tuple[Any, ...]
+) -> None:
+    fields = json.loads(json.dumps(WHOLE))
+    place = fields
+    for key in path:
+        place = place[key]
+    place["made_up"] = "a mark"
+    if {"schema", "parameters"} & set(path):  # which go along as they are
+        assert "a mark" in all_texts(translated(name, **fields))
+    else:
+        assert refused(name, **fields).param.endswith("made_up")
 
 
 def test_free_json_is_for_those_who_have_it() -> None:
@@ -529,6 +631,18 @@ def googles(*candidates: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"key": "s-0", "response": {"candidates": list(candidates), "responseId": "r", **more}}
 
 
+def mistrals(message: dict[str, Any], reason: str = "stop") -> dict[str, Any]:
+    body = {
+        "id": "c1",
+        "object": "chat.completion",
+        "model": "m",
+        "created": 5,
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+    }
+    return {"id": "b", "custom_id": "s-0", "response": {"status_code": 200, "body": body}, "error": None}
+
+
 def candidate(*parts: dict[str, Any], reason: str = "STOP", **more: Any) -> dict[str, Any]:
     return {"content": {"parts": list(parts), "role": "model"}, "finishReason": reason, **more}
 
@@ -567,9 +681,18 @@ def test_googles_calls_keep_their_signatures() -> None:
     call = {"functionCall": {"name": "weather", "args": {"place": "here"}}, "thoughtSignature": "c2ln"}
     choice = answered("gemini", googles(candidate({"text": "hm", "thought": True}, call))).choices[0]
     (made,) = choice.message.tool_calls
-    assert (choice.finish_reason, made.function.name, made.id) == ("tool_calls", "weather", "call_0_1")
+    assert (choice.finish_reason, made.function.name) == ("tool_calls", "weather")
     assert made.model_extra["extra_content"] == {"google": {"thought_signature": "c2ln"}}
     assert choice.message.model_extra["reasoning_content"] == "hm"
+
+
+def test_calls_of_two_answers_of_googles_have_different_ids() -> None:
+    """They are told from each other by these in a conversation of several turns."""
+    call = {"functionCall": {"name": "weather", "args": {}}}
+    lines = [googles(candidate(call, call), responseId=f"r{turn}") for turn in range(2)]
+    ids = {made.id for line in lines for made in answered("gemini", line).choices[0].message.tool_calls or ()}
+    assert len(ids) == 4
+    assert all(len(ident) <= 40 for ident in ids)
 
 
 def test_googles_candidates_are_choices() -> None:
@@ -610,22 +733,17 @@ def test_googles_errors_are_http_statuses(code: int, status: int | None, fate: F
     assert (found.status, found.fate) == (status, fate)
 
 
-def test_a_broken_answer_of_googles_may_be_tried_again() -> None:
-    line = msgspec.json.encode(googles(candidate(reason="MALFORMED_FUNCTION_CALL")))
-    found = VENDORS["gemini"].from_vendor(SHARD, line, created=1)
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("gemini", googles(candidate(reason="MALFORMED_FUNCTION_CALL"))),
+        ("gemini", googles(candidate(reason="OTHER"))),
+        ("mistral", mistrals({"content": "hal"}, "error")),
+    ],
+)
+def test_a_broken_answer_may_be_tried_again(name: str, line: dict[str, Any]) -> None:
+    found = VENDORS[name].from_vendor(SHARD, msgspec.json.encode(line), created=1)
     assert (found.status, found.fate) == (502, Fate.TRANSIENT)
-
-
-def mistrals(message: dict[str, Any], reason: str = "stop") -> dict[str, Any]:
-    body = {
-        "id": "c1",
-        "object": "chat.completion",
-        "model": "m",
-        "created": 5,
-        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
-        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
-    }
-    return {"id": "b", "custom_id": "s-0", "response": {"status_code": 200, "body": body}, "error": None}
 
 
 def test_mistrals_answers_are_openais() -> None:

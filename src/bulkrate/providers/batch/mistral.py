@@ -155,18 +155,7 @@ class MistralBatch:
         if not 200 <= status < 300:
             message = _told(found.error) or _told_by(body) or f"the provider answered {status}"
             return Result(custom_id=ident, status=status, body=error_body(message, "upstream_error"))
-        if shard.endpoint == "/v1/embeddings":
-            if body.startswith(b"{"):
-                return Result(custom_id=ident, status=status, body=body)
-        else:
-            try:
-                answer = _answer.decode(body)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                pass
-            else:
-                written = language.completion(answer, created=created)
-                return Result(custom_id=ident, status=status, body=written, request_id=answer.id)
-        return no_answer(ident, INVALID_ANSWER, "the answer is not what the endpoint promises")
+        return _answered(shard, ident, body, created)
 
     # Files
 
@@ -266,6 +255,20 @@ class MistralBatch:
             return self._find(shard, since, file_id, page + 1)
 
         return Ask(Call(method="GET", path=path), read_page)
+
+
+def _answered(shard: Shard, ident: str, body: bytes, created: int) -> Result:
+    if shard.endpoint == "/v1/embeddings" and body.startswith(b"{"):
+        return Result(custom_id=ident, status=200, body=body)
+    try:
+        answer = _answer.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return no_answer(ident, INVALID_ANSWER, "the answer is not what the endpoint promises")
+    if language.broken(answer):
+        told = error_body("the model's answer ends in an error", "server_error")
+        return Result(custom_id=ident, status=502, body=told, request_id=answer.id)
+    written = language.completion(answer, created=created)
+    return Result(custom_id=ident, status=200, body=written, request_id=answer.id)
 
 
 def _read_file(reply: Reply) -> RemoteFile:

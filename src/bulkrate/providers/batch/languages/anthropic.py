@@ -182,7 +182,7 @@ def _output(asked: dict[str, Any], fields: Fields) -> None:
     if wanted is not None:
         if wanted.schema is None:
             fields.refuse("response_format", "has no free JSON mode; give a json_schema")
-        output["format"] = {"type": "json_schema", "schema": wanted.schema}
+        output["format"] = {"type": "json_schema", "schema": wanted.described}
     effort = fields.text("reasoning_effort")
     if effort == "none":
         asked["thinking"] = {"type": "disabled"}
@@ -248,6 +248,8 @@ def _tool(tool: Tool) -> dict[str, Any]:
 
 
 def _source(image: Image, fields: Fields) -> dict[str, str]:
+    if image.detail is not None:
+        fields.refuse(f"{image.place}.image_url.detail", "looks at all pictures alike; leave the detail out")
     if image.url:
         if not image.url.startswith("https://"):
             fields.refuse(f"{image.place}.image_url.url", "takes pictures as https:// or data: URLs")

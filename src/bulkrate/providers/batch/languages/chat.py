@@ -54,12 +54,15 @@ class Text(msgspec.Struct, frozen=True):
 
 
 class Image(msgspec.Struct, frozen=True):
-    """A picture: either at a `url`, or as base64 `data` of a `media_type`."""
+    """A picture: either at a `url`, or as base64 `data` of a `media_type`. `detail` says how closely to look,
+    None when nothing is said.
+    """
 
     place: str
     url: str = ""
     media_type: str = ""
     data: str = ""
+    detail: str | None = None
 
 
 Part = Text | Image
@@ -104,7 +107,17 @@ class Schema(msgspec.Struct, frozen=True):
 
     schema: dict[str, Any] | None
     name: str | None = None
+    description: str | None = None
     strict: bool | None = None
+
+    @property
+    def described(self) -> dict[str, Any] | None:
+        """The schema with the description in it, for vendors that have no other place for it."""
+        if self.schema is None or self.description is None:
+            return self.schema
+        own = self.schema.get("description")
+        whole = f"{self.description}\n\n{own}" if isinstance(own, str) else self.description
+        return self.schema | {"description": whole}
 
 
 class Fields:
@@ -242,18 +255,19 @@ class Fields:
         if kind != "image_url":
             self.refuse(place, f"takes text and pictures here, not {str(kind)[:40]!r}")
         self._no_more(part, place, {"type", kind})
-        given = part.get("image_url")
+        given, detail = part.get("image_url"), None
         if isinstance(given, dict):
-            # `detail` says how closely to look, which no other vendor lets one choose per picture.
             self._no_more(given, f"{place}.image_url", {"url", "detail"})
+            if given.get("detail") not in (None, "auto"):
+                detail = self._str(given.get("detail"), f"{place}.image_url.detail")
             given = given.get("url")
         url = self._str(given, f"{place}.image_url.url")
         found = _DATA_URL.fullmatch(url)
         if found is not None:
-            return Image(place, media_type=found[1].lower(), data=found[2])
+            return Image(place, media_type=found[1].lower(), data=found[2], detail=detail)
         if not url.startswith(("https://", "http://")):
             self.refuse(f"{place}.image_url.url", "takes pictures as https:// or data: URLs")
-        return Image(place, url=url)
+        return Image(place, url=url, detail=detail)
 
     def _call(self, call: Any, place: str) -> ToolCall:
         if not isinstance(call, dict) or call.get("type", "function") != "function":
@@ -302,9 +316,7 @@ class Fields:
         parameters = function.get("parameters")
         if parameters is not None and not isinstance(parameters, dict):
             self.refuse(f"{place}.function.parameters", "wants a JSON schema here")
-        description = function.get("description")
-        if description is not None:
-            description = self._str(description, f"{place}.function.description")
+        description = self._str_or_none(function.get("description"), f"{place}.function.description")
         strict = function.get("strict")
         return Tool(
             self._str(function.get("name"), f"{place}.function.name"),
@@ -321,31 +333,44 @@ class Fields:
         function = choice.get("function") if isinstance(choice, dict) else None
         if not isinstance(function, dict) or choice.get("type") != "function":
             self.refuse("tool_choice", "takes auto, none, required or one function")
+        self._no_more(choice, "tool_choice", {"type", "function"})
+        self._no_more(function, "tool_choice.function", {"name"})
         return Tool(self._str(function.get("name"), "tool_choice.function.name"), None, None, None)
 
     def response_format(self) -> Schema | None:
         """The JSON that the answer must be; None for plain text."""
         given = self.take("response_format")
-        kind = given.get("type") if isinstance(given, dict) else given
-        if kind in (None, "text"):
+        if given is None:
             return None
-        if kind == "json_object":
-            return Schema(None)
-        wanted = given.get("json_schema") if isinstance(given, dict) else None
-        if kind != "json_schema" or not isinstance(wanted, dict):
+        kind = given.get("type") if isinstance(given, dict) else None
+        if kind not in ("text", "json_object", "json_schema"):
             self.refuse("response_format", "takes text, json_object or json_schema")
-        schema = wanted.get("schema")
+        self._no_more(
+            given, "response_format", {"type", "json_schema"} if kind == "json_schema" else {"type"}
+        )
+        if kind != "json_schema":
+            return Schema(None) if kind == "json_object" else None
+        place, wanted = "response_format.json_schema", given.get("json_schema")
+        if not isinstance(wanted, dict):
+            self.refuse(place, "wants a name and a schema here")
+        self._no_more(wanted, place, {"name", "description", "schema", "strict"})
+        schema, strict = wanted.get("schema"), wanted.get("strict")
         if not isinstance(schema, dict):
-            self.refuse("response_format.json_schema.schema", "wants a JSON schema here")
-        name, strict = wanted.get("name"), wanted.get("strict")
+            self.refuse(f"{place}.schema", "wants a JSON schema here")
         return Schema(
-            schema, name if isinstance(name, str) else None, strict if isinstance(strict, bool) else None
+            schema,
+            self._str_or_none(wanted.get("name"), f"{place}.name"),
+            self._str_or_none(wanted.get("description"), f"{place}.description"),
+            strict if isinstance(strict, bool) else None,
         )
 
     def _str(self, value: Any, place: str) -> str:
         if not isinstance(value, str):
             self.refuse(place, "wants a text here")
         return value
+
+    def _str_or_none(self, value: Any, place: str) -> str | None:
+        return None if value is None else self._str(value, place)
 
     def _no_more(self, given: Mapping[str, Any], place: str, keys: set[str]) -> None:
         for key, value in given.items():

@@ -6,7 +6,9 @@ the user, under the name of the function that was called. Field names are Google
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -31,6 +33,7 @@ _PICTURE_ENDS = {
     ".heic": "image/heic",
     ".heif": "image/heif",
 }
+_RESOLUTIONS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH"}
 _FINISH = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
@@ -165,11 +168,12 @@ def chat(fields: Fields) -> dict[str, Any]:
         "responseLogprobs": fields.flag("logprobs"),
         "logprobs": fields.whole("top_logprobs"),
         "thinkingConfig": _thinking(model, fields),
+        "mediaResolution": _resolution(messages, fields),
     }
     wanted = fields.response_format()
     if wanted is not None:
         config["responseMimeType"] = "application/json"
-        config["responseJsonSchema"] = wanted.schema
+        config["responseJsonSchema"] = wanted.described
     config = {name: value for name, value in config.items() if value is not None}
     if config:
         asked["generationConfig"] = config
@@ -198,7 +202,9 @@ def embedding(fields: Fields) -> dict[str, Any]:
 def completion(answer: Answer, *, ident: str, model: str, created: int) -> bytes:
     """The chat completion that an answer is. `created` is in Unix seconds."""
     candidates = answer.candidates or []
-    choices = [_choice(place, candidate) for place, candidate in enumerate(candidates)]
+    # Ids of calls must not come again in a later turn of the same conversation.
+    mark = hashlib.sha256((answer.response_id or ident).encode()).hexdigest()[:12]
+    choices = [_choice(place, candidate, mark) for place, candidate in enumerate(candidates)]
     if not choices:
         told = answer.prompt_feedback or Feedback()
         why = told.block_reason_message or told.block_reason or "the prompt was blocked"
@@ -221,15 +227,23 @@ def completion(answer: Answer, *, ident: str, model: str, created: int) -> bytes
 
 def broken(answer: Answer) -> Candidate | None:
     """The first candidate that is no answer at all, if there is one."""
-    return next((one for one in answer.candidates or () if one.finish_reason in BROKEN), None)
+    return next((one for one in answer.candidates or () if _is_broken(one)), None)
 
 
-def _choice(place: int, candidate: Candidate) -> dict[str, Any]:
+def _is_broken(candidate: Candidate) -> bool:
+    if candidate.finish_reason in BROKEN:
+        return True
+    # `OTHER`, and what may come to be: with something said it is an end like any, without it is none.
+    said = candidate.content is not None and candidate.content.parts
+    return not said and candidate.finish_reason is not None and candidate.finish_reason not in _FINISH
+
+
+def _choice(place: int, candidate: Candidate, mark: str) -> dict[str, Any]:
     index = place if candidate.index is None else candidate.index
     parts = (candidate.content.parts or []) if candidate.content is not None else []
     text = "".join(part.text or "" for part in parts if not part.thought)
     calls = [
-        _call(part.function_call, f"call_{index}_{number}", part.thought_signature)
+        _call(part.function_call, f"call_{mark}_{index}_{number}", part.thought_signature)
         for number, part in enumerate(parts)
         if part.function_call is not None
     ]
@@ -294,9 +308,7 @@ def _system_texts(messages: Iterable[Message], fields: Fields) -> list[Text]:
 def _contents(messages: Iterable[Message], model: str, fields: Fields) -> list[dict[str, Any]]:
     contents: list[dict[str, Any]] = []
     names: dict[str, str] = {}
-    for message in messages:
-        if message.role == "system":
-            continue
+    for message in _in_order_of_calls(message for message in messages if message.role != "system"):
         if message.role == "tool":
             parts = [_tool_result(message, names, fields)]
         else:
@@ -318,6 +330,32 @@ def _contents(messages: Iterable[Message], model: str, fields: Fields) -> list[d
     if not contents:
         fields.refuse("messages", "wants at least one message that is not the system's")
     return contents
+
+
+def _in_order_of_calls(messages: Iterable[Message]) -> Iterable[Message]:
+    """Results of tools in the order of their calls: which is whose is told by the place, not by an id."""
+    places: dict[str, int] = {}
+    for role, run in groupby(messages, key=lambda message: message.role):
+        said = list(run)
+        if role == "tool":
+            said.sort(key=lambda message: places.get(message.call_id, 0))
+        elif said[-1].calls:
+            places = {call.id: place for place, call in enumerate(said[-1].calls)}
+        yield from said
+
+
+def _resolution(messages: Iterable[Message], fields: Fields) -> str | None:
+    """How closely to look at the pictures: there is one word for all of them."""
+    pictures = [part for message in messages for part in message.parts if isinstance(part, Image)]
+    told = next((picture for picture in pictures if picture.detail is not None), None)
+    if told is None:
+        return None
+    place = f"{told.place}.image_url.detail"
+    if any(picture.detail != told.detail for picture in pictures):
+        fields.refuse(place, "looks at all pictures of a line alike; give each the same detail")
+    if told.detail not in _RESOLUTIONS:
+        fields.refuse(place, f"takes {', '.join(_RESOLUTIONS)} or auto here")
+    return _RESOLUTIONS[told.detail]
 
 
 def _part(part: Text | Image, message: Message, fields: Fields) -> dict[str, Any]:

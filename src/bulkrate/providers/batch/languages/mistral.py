@@ -16,7 +16,7 @@ from bulkrate.providers.batch.languages import answers
 from bulkrate.providers.batch.languages.chat import Fields, Image, Message, Part, Text, Tool
 
 _CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
-_FINISH = {"model_length": "length", "error": "stop"}
+_FINISH = {"model_length": "length"}
 
 
 class Function(msgspec.Struct):
@@ -90,6 +90,8 @@ def chat(fields: Fields) -> dict[str, Any]:
         asked["response_format"] = {"type": "json_object"}
     elif wanted is not None:
         schema: dict[str, Any] = {"name": wanted.name or "answer", "schema": wanted.schema}
+        if wanted.description is not None:
+            schema["description"] = wanted.description
         if wanted.strict is not None:
             schema["strict"] = wanted.strict
         asked["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -123,6 +125,11 @@ def completion(answer: Answer, *, created: int) -> bytes:
         choices=[_choice(choice) for choice in answer.choices],
         usage=answer.usage or answers.usage(prompt=0, completion=0),
     )
+
+
+def broken(answer: Answer) -> bool:
+    """Whether something went wrong, by its own word: it is no answer, and another attempt may do better."""
+    return any(choice.finish_reason == "error" for choice in answer.choices)
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
@@ -191,8 +198,10 @@ def _part(part: Part, message: Message, fields: Fields) -> dict[str, Any]:
         return {"type": "text", "text": part.text}
     if message.role != "user":
         fields.refuse(part.place, "takes pictures in user messages only")
-    url = part.url or f"data:{part.media_type};base64,{part.data}"
-    return {"type": "image_url", "image_url": {"url": url}}
+    picture = {"url": part.url or f"data:{part.media_type};base64,{part.data}"}
+    if part.detail is not None:
+        picture["detail"] = part.detail
+    return {"type": "image_url", "image_url": picture}
 
 
 def _call_id(ident: str) -> str:

@@ -218,6 +218,8 @@ def test_labels_are_counted(here, at):
         (("-p", "no column"), 2, "column"),
         (("-p", "{{ text }}", "--answer", "text"), 2, "--answer"),
         (("-p", "{{ text }}", "--id", "nope"), 2, "'nope'"),
+        (("-p", "{{ text }}", "--rule", "nope=a:big"), 2, "'nope'"),
+        (("-p", "{{ text }}", "--model-column", "nope"), 2, "'nope'"),
         (("-p", "{{ text }}", "--rule", "x"), 2, "COLUMN=VALUE:MODEL"),
         (("-p", "{{ text }}", "--fail-under", "200%"), 2, "share"),
         (("-p", "@missing.txt"), 2, "missing.txt"),

@@ -165,6 +165,42 @@ def test_what_does_not_fit_is_told_at_once(here, options, says):
         bulkrate.map([{"text": "a"}], **({"prompt": "{{ text }}"} | here | options))
 
 
+@pytest.mark.parametrize(
+    ("rows", "options", "says"),
+    [
+        # All was sent and paid, and then there was no frame: two columns of one name.
+        ([{"text": "a", "v_scale": 1}], {"answer": "v", "dtype": "int8"}, "'v_scale'"),
+        ([{"text": "a", "v": 1}], {"answer": "v"}, "'v'"),
+        # All rows went to the model that no rule had picked.
+        ([{"text": "a", "lang": "de"}], {"rules": [("lng", "de", "big")]}, "'lng'"),
+        ([{"text": "a"}, {"text": "b"}], {"model_column": "model"}, "'model'"),
+        ([{"text": "a", "of": "m"}, {"text": "b"}], {"model_column": "of", "model": None}, "row 2: "),
+    ],
+)
+@pytest.mark.parametrize("shaped", [list, iter, "polars", "pandas"])
+def test_columns_that_do_not_fit_are_told_before_anything_is_sent(here, rows, options, says, shaped):
+    if isinstance(shaped, str):
+        if len(rows[-1]) != len(rows[0]):
+            pytest.skip("a frame's rows have the same columns")
+        given = pytest.importorskip(shaped).DataFrame(rows)
+    else:
+        given = shaped(rows)
+    with pytest.raises(RecipeError, match=says):
+        bulkrate.embed(given, column="text", **(here | options)).wait()
+    assert not list((here["data"] / "jobs").glob("*"))
+
+
+def test_answers_do_not_go_where_it_is_told_what_became_of_a_row(here):
+    with pytest.raises(RecipeError, match="'_status'"):
+        bulkrate.map(["a"], schema={"name": str, "_status": str}, **here)
+
+
+def test_a_row_that_lacks_the_column_that_names_the_model_gets_that_for_all(here):
+    rows = [{"text": "a", "of": "big"}, {"text": "b"}]
+    results = bulkrate.map(rows, prompt="{{ text }}", model_column="of", **here).result()
+    assert [each.model for each in results] == ["big", "m"]
+
+
 def test_requests_are_answered_in_their_order_each_with_an_answer_or_an_error(here):
     bodies = [
         {"messages": [{"role": "user", "content": text}]}

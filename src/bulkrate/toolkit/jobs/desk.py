@@ -30,7 +30,7 @@ from bulkrate.errors import (
 )
 from bulkrate.toolkit.jobs import money
 from bulkrate.toolkit.jobs.progress import Progress
-from bulkrate.toolkit.jobs.reading import content_of
+from bulkrate.toolkit.jobs.reading import content_of, hold_to_columns
 from bulkrate.toolkit.jobs.record import (
     JobFolder,
     JobRecord,
@@ -105,8 +105,11 @@ class Desk:
                 spec, asking=msgspec.structs.replace(spec.asking, endpoint=recipe.endpoint)
             )
         given, source = source, source_of(spec, source)
-        if source.columns and not isinstance(recipe, Requests) and not spec.asking.group_by:
-            check(spec.asking, [column.name for column in source.columns])
+        if source.columns:
+            names = [column.name for column in source.columns]
+            if not isinstance(recipe, Requests) and not spec.asking.group_by:
+                check(spec.asking, names)
+            hold_to_columns(spec, recipe, names)
         _hold_confidence(spec)
         _hold_window(spec)
         asked = spec.place

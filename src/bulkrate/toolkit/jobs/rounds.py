@@ -12,6 +12,7 @@ from bulkrate.toolkit.jobs.collect import INVALID
 from bulkrate.toolkit.jobs.record import JobRecord, Purpose
 from bulkrate.toolkit.jobs.spec import ModelAsk
 from bulkrate.toolkit.rows.table import Row
+from bulkrate.wording import either
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,14 @@ def model_of(ask: ModelAsk, row: Row) -> str:
     for rule in ask.rules:
         if str(row.get(rule.column)) == rule.value:
             return rule.model
-    if ask.column is not None:
-        named = row.get(ask.column)
-        if isinstance(named, str) and named:
-            return named
-        if ask.column not in row:
-            raise RecipeError(
-                f"there is no column {ask.column!r} to name the model; there are {', '.join(map(str, row))}"
-            )
+    named = row.get(ask.column) if ask.column is not None else None
+    if isinstance(named, str) and named:
+        return named
     if ask.model is None:
-        raise RecipeError("the row names no model, and there is none for all rows")
+        raise RecipeError(
+            f"column {ask.column!r} names no model for it, and there is none for all rows; "
+            f"give that with {either('--model', 'model=')}"
+        )
     return ask.model
 
 

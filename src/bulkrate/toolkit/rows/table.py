@@ -34,6 +34,11 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     dtype: VectorType = "float32"
     dimensions: int | None = None
 
+    @property
+    def scale(self) -> str | None:
+        """The name of the column beside it that holds the scale of each vector; None where there is none."""
+        return f"{self.name}_scale" if self.kind == "vector" and self.dtype == "int8" else None
+
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
     """The shape of what is written: the source's columns, then those that the answers add.

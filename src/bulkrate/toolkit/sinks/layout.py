@@ -15,22 +15,22 @@ class Layout:
         self.columns: list[Column] = []
         for column in table.columns:
             self.columns.append(column)
-            if column.kind == "vector" and column.dtype == "int8":
-                self.columns.append(Column(name=f"{column.name}_scale", kind="number"))
+            if column.scale is not None:
+                self.columns.append(Column(name=column.scale, kind="number"))
         self.names = [column.name for column in self.columns]
         for number, column_name in enumerate(self.names):
             if column_name in self.names[:number]:
                 raise SinkError(
                     f"{name}: two columns would be named {column_name!r}; rename one in the source"
                 )
-        self._scaled = [c.name for c in table.columns if c.kind == "vector" and c.dtype == "int8"]
+        self._scaled = [(column.name, column.scale) for column in table.columns if column.scale is not None]
 
     def row(self, row: Row) -> Row:
         """The row with exactly these columns; what it lacks is None."""
         cells = {name: row.get(name) for name in self.names}
-        for name in self._scaled:
+        for name, scale in self._scaled:
             vector = cells[name]
-            cells[f"{name}_scale"] = vector.scale if isinstance(vector, Vector) else None
+            cells[scale] = vector.scale if isinstance(vector, Vector) else None
         return cells
 
     def cells(self, row: Row) -> list[Any]:

@@ -95,7 +95,7 @@ def desk_for(data: str | None, config_file: Path | None) -> Desk:
     """The jobs of the folder that flags and configuration name."""
     from bulkrate.toolkit.jobs.desk import Desk
 
-    return Desk.at(data, os.environ, file=config_file)
+    return Desk.at(data, os.environ, file=config_file, warn=lambda text: _say(f"bulkrate: {text}"))
 
 
 def finish(

@@ -12,7 +12,7 @@ import pytest
 from bulkrate.errors import JobError, OverBudget, RecipeError
 from bulkrate.toolkit.frames import to_arrow
 from bulkrate.toolkit.jobs.desk import Desk
-from bulkrate.toolkit.jobs.record import JobState
+from bulkrate.toolkit.jobs.record import VERSION, JobState
 from bulkrate.toolkit.jobs.spec import JobSpec, ModelAsk, SinkAsk, SourceAsk, Watch
 from bulkrate.toolkit.places.place import PlaceAsk
 from bulkrate.toolkit.sources import open_source
@@ -126,6 +126,46 @@ def test_a_job_is_found_by_how_its_id_begins_unless_it_could_be_two(desk, server
         desk.find("map-")
     with pytest.raises(JobError, match="no job"):
         desk.find("other")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"state": "flying"}, "flying"),
+        ({"version": VERSION + 1}, "newer"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_named_and_the_other_jobs_go_on(desk, of_file, changed, says):
+    """One record of another shape made every command fail, and jobs could not be begun."""
+    odd, _ = desk.begin(of_file)
+    record = odd.path / "job.json"
+    kept = record.read_bytes()
+    record.write_bytes(
+        b"\xff" if changed is None else msgspec.json.encode(msgspec.json.decode(kept) | changed)
+    )
+    warned: list[str] = []
+    desk = Desk(desk.home, {}, warn=warned.append)
+    other, known = desk.begin(msgspec.structs.replace(of_file, name="other"))
+    assert not known
+    assert [each.id for each in desk.jobs()] == [other.id]
+    assert desk.find("other").id == other.id
+    (told,) = warned
+    assert odd.id in told
+    assert says in told
+    with pytest.raises(JobError, match=says):
+        desk.go_on(desk.find(odd.id), Quick())
+    record.write_bytes(kept)
+    again, known = desk.begin(of_file)
+    assert (again.id, known) == (odd.id, True)
+
+
+def test_a_record_from_before_there_were_versions_is_read(desk, of_file):
+    folder, _ = desk.begin(of_file)
+    told = msgspec.json.decode((folder.path / "job.json").read_bytes())
+    del told["version"]
+    (folder.path / "job.json").write_bytes(msgspec.json.encode(told))
+    assert folder.load().version == VERSION
 
 
 def test_a_window_that_is_none_is_told_before_a_row_is_read(desk, of_file):

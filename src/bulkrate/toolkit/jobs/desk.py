@@ -9,7 +9,8 @@ import difflib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -74,20 +75,35 @@ class Listener:
         time.sleep(seconds)
 
 
-class Desk:
-    """Jobs under the state folder `home`. `environ` is where keys are found."""
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=2)
 
-    def __init__(self, home: Path, environ: Mapping[str, str]) -> None:
+
+class Desk:
+    """Jobs under the state folder `home`. `environ` is where keys are found; `warn` is told, once each, of
+    jobs that are passed over because their records cannot be read.
+    """
+
+    def __init__(
+        self, home: Path, environ: Mapping[str, str], *, warn: Callable[[str], None] = _warn
+    ) -> None:
         self.home = home
         self._environ = environ
+        self._warn = warn
+        self._passed_over: set[str] = set()
 
     @classmethod
     def at(
-        cls, data: str | os.PathLike[str] | None, environ: Mapping[str, str], *, file: Path | None = None
+        cls,
+        data: str | os.PathLike[str] | None,
+        environ: Mapping[str, str],
+        *,
+        file: Path | None = None,
+        warn: Callable[[str], None] = _warn,
     ) -> Desk:
         """The jobs of the folder `data`, or of the one that the configuration names. Raises `ConfigError`."""
         flags = {} if data is None else {"home": os.fspath(data)}
-        return cls(Path(config.load(file=file, environ=environ, flags=flags).home), environ)
+        return cls(Path(config.load(file=file, environ=environ, flags=flags).home), environ, warn=warn)
 
     def begin(
         self, spec: JobSpec, source: Source | None = None, *, fresh: bool = False, overwrite: bool = False
@@ -283,7 +299,8 @@ class Desk:
         folders = job_folders(self.home)
         if exact := [folder for folder in folders if folder.id == name]:
             return exact[0]
-        named = [folder for folder in folders if folder.load().spec.name == name]
+        known = list(self._records())
+        named = [folder for folder, record in known if record.spec.name == name]
         if named:
             return named[-1]
         begun = [folder for folder in folders if folder.id.startswith(name)]
@@ -291,7 +308,7 @@ class Desk:
             return begun[0]
         if begun:
             raise JobError(f"{name!r} may mean {len(begun)} jobs: {', '.join(f.id for f in begun[-5:])}")
-        names = {folder.id for folder in folders} | {record.spec.name or "" for record in self.jobs()}
+        names = {folder.id for folder in folders} | {record.spec.name or "" for _, record in known}
         near = difflib.get_close_matches(name, names, n=3)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`bulkrate jobs` lists them"
         raise JobError(f"there is no job {name!r} under {self.home}; {hint}")
@@ -305,9 +322,7 @@ class Desk:
 
     def jobs(self) -> list[JobRecord]:
         """Every job, oldest first."""
-        return sorted(
-            (folder.load() for folder in job_folders(self.home)), key=lambda record: record.created_at
-        )
+        return sorted((record for _, record in self._records()), key=lambda record: record.created_at)
 
     def remove(self, folder: JobFolder) -> None:
         """Delete a job with its rows and answers. Raises `JobError` while it is being moved on."""
@@ -377,8 +392,7 @@ class Desk:
 
     def _same(self, record: JobRecord) -> JobFolder | None:
         """The newest other job that asks the same of the same rows."""
-        for folder in reversed(job_folders(self.home)):
-            other = folder.load()
+        for folder, other in reversed(list(self._records())):
             if other.id != record.id and (other.fingerprint, other.content) == (
                 record.fingerprint,
                 record.content,
@@ -399,8 +413,17 @@ class Desk:
 
     def _runs(self, spec: JobSpec) -> Iterator[JobRecord]:
         """The runs of a job of this name."""
-        records = (folder.load() for folder in job_folders(self.home))
-        return (record for record in records if record.spec.name == spec.name)
+        return (record for _, record in self._records() if record.spec.name == spec.name)
+
+    def _records(self) -> Iterator[tuple[JobFolder, JobRecord]]:
+        """Every job, that which was touched last at the end."""
+        for folder in job_folders(self.home):
+            try:
+                yield folder, folder.load()
+            except JobError as error:
+                if folder.exists() and folder.id not in self._passed_over:
+                    self._passed_over.add(folder.id)
+                    self._warn(f"passed over: {error}")
 
     def _with_model(self, spec: JobSpec, recipe: Recipe) -> JobSpec:
         """`spec` with a model for every row: without one, the only one that there is."""

@@ -22,6 +22,9 @@ from bulkrate.toolkit.jobs.spec import JobSpec
 from bulkrate.wording import either
 
 _RECORD = "job.json"
+#: Of the records that this code writes. A field that is new and has a default needs no other; what older code
+#: would read wrongly does.
+VERSION = 1
 _GLANCE_S_MAX = 0.2
 
 
@@ -88,6 +91,12 @@ class Tokens(msgspec.Struct):
     unpriced: int = 0
 
 
+class _Stamp(msgspec.Struct):
+    """What is read of a record before all the rest of it."""
+
+    version: int = VERSION
+
+
 class JobRecord(msgspec.Struct, kw_only=True):
     """A job, whole. Times are Unix seconds. `rows` counts what was read, None until all of it is.
 
@@ -98,6 +107,7 @@ class JobRecord(msgspec.Struct, kw_only=True):
     spec: JobSpec
     fingerprint: str
     created_at: float
+    version: int = VERSION
     #: A digest of the rows, where nothing else says whether they are the same as another time.
     content: str | None = None
     state: JobState = JobState.READING
@@ -171,13 +181,23 @@ class JobFolder:
             raise JobError(f"the job's folder {self.path} cannot be made: {error.strerror}") from error
 
     def load(self) -> JobRecord:
-        """The record. Raises `JobError`."""
+        """The record. Raises `JobError`, also for one that a later version of this code wrote."""
         try:
-            return msgspec.json.decode((self.path / _RECORD).read_bytes(), type=JobRecord)
+            told = (self.path / _RECORD).read_bytes()
+            version = msgspec.json.decode(told, type=_Stamp).version
+            if version > VERSION:
+                raise JobError(
+                    f"the record of job {self.id} is of version {version}, and this bulkrate reads version "
+                    f"{VERSION}; go on with the bulkrate that wrote it, or a newer one"
+                )
+            return msgspec.json.decode(told, type=JobRecord)
         except FileNotFoundError:
             raise JobError(f"there is no job {self.id}; `bulkrate jobs` lists them") from None
-        except (OSError, msgspec.MsgspecError) as error:
-            raise JobError(f"the record of job {self.id} cannot be read: {error}") from error
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise JobError(
+                f"the record of job {self.id} cannot be read: {error}; if it is of no more use, delete the "
+                f"folder {self.path}"
+            ) from error
 
     def save(self, record: JobRecord) -> None:
         """Put the record in place of the one before, durably. Raises `JobError`."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import bisect
 import json
-import os
-import signal
 import time
 import urllib.request
 import uuid
@@ -20,7 +18,15 @@ from typing import Any
 
 from openai import OpenAI
 
-from tests.support.processes import Process, Server, chat_line, jsonl, lines_of, wait_until
+from tests.support.processes import (
+    END_S_MAX,
+    Server,
+    chat_line,
+    jsonl,
+    lines_of,
+    wait_until,
+    wait_until_ended,
+)
 
 NEVER_RAN = {"batch_cancelled", "batch_expired"}
 #: A restart resumes within 5 s; a busy test machine may take longer, and a test must not fail for that.
@@ -87,6 +93,11 @@ class Journal:
             best = max(best, last - first + 1)
         return best
 
+    def check_repeats(self, ids: Collection[str], *, in_flight: int, deaths: int = 1) -> None:
+        """Assert that each death repeated what was in flight, and at most a second's worth of answers."""
+        repeated = self.total(ids) - len(self.counts(ids))
+        assert repeated <= deaths * (in_flight + self.busiest_second(ids))
+
     def longest_pause_s(self, ids: Collection[str]) -> float:
         """The longest time without a call for any of these lines, between the first and the last."""
         wanted = set(ids)
@@ -142,6 +153,27 @@ def check_books(client: OpenAI, batch_id: str, ids: Sequence[str]) -> Any:
     return batch
 
 
+def check_ended(
+    server: Server,
+    batch_id: str,
+    ids: Sequence[str],
+    status: str = "completed",
+    *,
+    timeout_s: float = END_S_MAX,
+) -> Any:
+    """Wait until a batch has ended, and assert that it did so in this status, and its books; the batch."""
+    assert wait_until_ended(server.client, batch_id, timeout_s).status == status
+    return check_books(server.client, batch_id, ids)
+
+
+def check_all_answered(
+    server: Server, batch_id: str, ids: Sequence[str], journal: Journal | None = None
+) -> None:
+    """The same, and that no line failed; with a journal, that each was asked for."""
+    assert check_ended(server, batch_id, ids).request_counts.failed == 0
+    assert journal is None or set(journal.counts(ids)) == set(ids)
+
+
 def resume_time(server: Server, batch_id: str, journal: Journal, since: float) -> float:
     """Seconds from a restart until a line was sent again or the batch ended, whichever came first."""
 
@@ -154,27 +186,3 @@ def resume_time(server: Server, batch_id: str, journal: Journal, since: float) -
 
     found: float = wait_until(seconds, lambda seconds: seconds is not None, RESUME_S_MAX)
     return found
-
-
-def narrow(upstream: Process, max_in_flight: int, **variables: str) -> dict[str, str]:
-    """The environment of a server that has so many lines in flight at most."""
-    name = "BULKRATE_UPSTREAMS__IT__"
-    return {f"{name}URL": upstream.url, f"{name}MAX_IN_FLIGHT": str(max_in_flight), **variables}
-
-
-def deaths(server: Server) -> int:
-    """How often a clerk or sender has died by itself."""
-    return sum("process_died" in line for line in server.log)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that died and was not yet collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    except FileNotFoundError:
-        return False
-
-
-def kill_child(server: Server, role: str) -> None:
-    """SIGKILL for the clerk or the sender alone."""
-    os.kill(server.child(role), signal.SIGKILL)

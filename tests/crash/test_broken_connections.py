@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.crash.accounting import Journal, check_books, fresh_ids, input_of
-from tests.support.processes import (
-    Process,
-    Server,
-    running,
-    sandbox,
-    submit,
-    wait_until,
-    wait_until_ended,
-)
+from tests.crash.accounting import Journal, check_all_answered, check_ended, fresh_ids, input_of
+from tests.crash.servers import ONE_ATTEMPT, paused
+from tests.support.processes import Process, Server, running, sandbox, submit, wait_until
 from tests.support.relay import Authority, relaying
 
 pytestmark = pytest.mark.server
 
-# One attempt: whatever a broken connection costs a line shows at once.
-ONE_ATTEMPT = {"BULKRATE_RETRY__ATTEMPTS_MAX": "1"}
 LINES = 300
-
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
-
-
-def paused(server: Server, batch_id: str) -> Any:
-    """Why the batch object says that nothing moves."""
-    return server.get(f"/v1/batches/{batch_id}")["progress"]["paused"]
 
 
 def says_why(server: Server, batch_id: str, reason: str) -> None:
@@ -40,13 +22,6 @@ def says_why(server: Server, batch_id: str, reason: str) -> None:
     health = server.get("/health")
     assert health["status"] == "degraded"
     assert any(reason in told for told in health["reasons"])
-
-
-def check_all_answered(server: Server, journal: Journal, batch_id: str, ids: list[str]) -> None:
-    batch = wait_until_ended(server.client, batch_id)
-    check_books(server.client, batch_id, ids)
-    assert (batch.status, batch.request_counts.failed) == ("completed", 0)
-    assert set(journal.counts(ids)) == set(ids)
 
 
 # --- closed under us ---
@@ -58,7 +33,7 @@ def test_connections_closed_at_any_moment_while_idle_cost_no_line_an_attempt(
     journal, ids = Journal(tmp_path / "journal"), fresh_ids(3_000)
     flags = ("--idle-ms", "3", "--latency-ms", "5", "--latency-spread", "1", "--journal", str(journal.path))
     with running(sandbox(*flags)) as upstream, running(Server(data, upstream.url, env=ONE_ATTEMPT)) as server:
-        check_all_answered(server, journal, submit(server.client, input_of(ids)).id, ids)
+        check_all_answered(server, submit(server.client, input_of(ids)).id, ids, journal)
 
 
 def test_connections_closed_after_every_answer_cost_no_line_an_attempt(
@@ -67,7 +42,7 @@ def test_connections_closed_after_every_answer_cost_no_line_an_attempt(
     ids = fresh_ids(1_500)
     with running(Server(data, upstream.url, env=ONE_ATTEMPT)) as server:
         batch = submit(server.client, input_of(ids, "[[sandbox:close]]"))
-        check_all_answered(server, journal, batch.id, ids)
+        check_all_answered(server, batch.id, ids, journal)
 
 
 # --- never made ---
@@ -79,17 +54,9 @@ def test_a_host_without_an_address_is_told_as_such(data: Path) -> None:
         batch = submit(server.client, input_of(ids))
         says_why(server, batch.id, "has no address")
         server.client.batches.cancel(batch.id)
-        assert wait_until_ended(server.client, batch.id).status == "cancelled"
-        check_books(server.client, batch.id, ids)
+        check_ended(server, batch.id, ids, "cancelled")
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Whose certificates nobody trusts unless told to."""
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@needs_openssl
 def test_a_certificate_that_nobody_vouches_for_is_told_as_such(
     data: Path, upstream: Process, authority: Authority
 ) -> None:
@@ -102,11 +69,9 @@ def test_a_certificate_that_nobody_vouches_for_is_told_as_such(
         batch = submit(server.client, input_of(ids))
         says_why(server, batch.id, "certificate is not trusted")
         server.client.batches.cancel(batch.id)
-        assert wait_until_ended(server.client, batch.id).status == "cancelled"
-        check_books(server.client, batch.id, ids)
+        check_ended(server, batch.id, ids, "cancelled")
 
 
-@needs_openssl
 def test_a_batch_waits_until_the_certificate_is_for_the_right_host(
     data: Path, upstream: Process, journal: Journal, authority: Authority
 ) -> None:
@@ -126,10 +91,9 @@ def test_a_batch_waits_until_the_certificate_is_for_the_right_host(
         relaying(upstream.port, port=port, certificate=right),
         running(Server(data, f"https://127.0.0.1:{port}/v1", env=env)) as server,
     ):
-        check_all_answered(server, journal, batch.id, ids)
+        check_all_answered(server, batch.id, ids, journal)
 
 
-@needs_openssl
 def test_a_server_that_speaks_plain_http_where_tls_is_asked_for_is_told_as_such(
     data: Path, upstream: Process
 ) -> None:
@@ -149,6 +113,6 @@ def test_an_upstream_with_a_rate_limit_is_not_flooded(data: Path, tmp_path: Path
         running(sandbox("--rate-limit", "400", "--journal", str(journal.path))) as upstream,
         running(Server(data, upstream.url, env=ONE_ATTEMPT)) as server,
     ):
-        check_all_answered(server, journal, submit(server.client, input_of(ids)).id, ids)
+        check_all_answered(server, submit(server.client, input_of(ids)).id, ids, journal)
     print(f"{journal.total(ids)} calls for {len(ids)} lines")
     assert journal.total(ids) <= 1.2 * len(ids)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.crash.accounting import Journal, check_books, fresh_ids, input_of, kill_child, line, narrow
+from tests.crash.accounting import Journal, check_books, check_ended, fresh_ids, input_of, line
+from tests.crash.servers import kill_child, narrow
 from tests.support.processes import (
     Process,
     Server,
@@ -43,13 +44,11 @@ def test_a_batch_cancelled_in_the_middle_keeps_its_answers(
     data: Path, upstream: Process, journal: Journal
 ) -> None:
     ids = fresh_ids(LINES)
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
         batch = submit(server.client, input_of(ids))
         journal.wait_for_calls(ids, 300)
         assert server.client.batches.cancel(batch.id).status == "cancelling"
-        batch = wait_until_ended(server.client, batch.id)
-        assert batch.status == "cancelled"
-        check_books(server.client, batch.id, ids)
+        batch = check_ended(server, batch.id, ids, "cancelled")
         called = journal.counts(ids)
         # Whatever was asked for landed: nothing was paid for in vain.
         assert set(called.values()) == {1}
@@ -61,13 +60,11 @@ def test_a_batch_cancelled_before_its_lines_are_known_sends_none(
     data: Path, upstream: Process, journal: Journal
 ) -> None:
     ids = fresh_ids(50_000)
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
         batch = submit(server.client, input_of(ids))
         assert batch.status == "validating"
         assert server.client.batches.cancel(batch.id).status == "cancelling"
-        batch = wait_until_ended(server.client, batch.id)
-        assert batch.status == "cancelled"
-        check_books(server.client, batch.id, ids)
+        batch = check_ended(server, batch.id, ids, "cancelled")
         assert codes(server, batch) == {"batch_cancelled": len(ids)}
     assert journal.total(ids) == 0
 
@@ -79,13 +76,11 @@ def test_a_batch_cancelled_while_lines_wait_to_be_tried_again_tells_of_them(
     late, *waiting = ids = fresh_ids(WINDOW // 2)
     lines = [line(custom_id, "[[sandbox:status=429,retry_after=60]]") for custom_id in waiting]
     content = jsonl(line(late, "[[sandbox:sleep_ms=3000]]"), *lines)
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
         batch = submit(server.client, content)
         journal.wait_for_calls(ids, len(ids))
         server.client.batches.cancel(batch.id)
-        batch = wait_until_ended(server.client, batch.id)
-        assert batch.status == "cancelled"
-        check_books(server.client, batch.id, ids)
+        batch = check_ended(server, batch.id, ids, "cancelled")
         assert batch.request_counts.completed == 1
         assert codes(server, batch) == {"batch_cancelled": len(waiting)}
 
@@ -95,7 +90,7 @@ def test_a_batch_cancelled_when_its_last_answer_is_in_ends_with_all_of_them(
 ) -> None:
     ids = fresh_ids(100)
     # The clerk dies when it begins to close the batch, again and again.
-    with running(Server(data, env=narrow(upstream, WINDOW, BULKRATE_DIE_AT="finish.moved"))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW, BULKRATE_DIE_AT="finish.moved"))) as server:
         batch = submit(server.client, input_of(ids))
         wait_until(
             lambda: server.client.batches.retrieve(batch.id).request_counts.completed,
@@ -103,7 +98,7 @@ def test_a_batch_cancelled_when_its_last_answer_is_in_ends_with_all_of_them(
         )
         assert server.client.batches.cancel(batch.id).status == "cancelling"
         server.kill()
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
         batch = wait_until_ended(server.client, batch.id)
         assert (batch.status, batch.request_counts.completed) == ("cancelled", len(ids))
         check_books(server.client, batch.id, ids)
@@ -114,7 +109,7 @@ def test_a_cancel_is_carried_out_whatever_dies_meanwhile(
     role: str, data: Path, upstream: Process, journal: Journal
 ) -> None:
     ids = fresh_ids(LINES)
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
         batch = submit(server.client, input_of(ids))
         journal.wait_for_calls(ids, 300)
         server.client.batches.cancel(batch.id)
@@ -123,9 +118,8 @@ def test_a_cancel_is_carried_out_whatever_dies_meanwhile(
         else:
             kill_child(server, role)
             wait_until_ended(server.client, batch.id)
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
-        assert wait_until_ended(server.client, batch.id).status == "cancelled"
-        check_books(server.client, batch.id, ids)
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
+        check_ended(server, batch.id, ids, "cancelled")
     # A line that was in flight at the death may have been asked for in vain; none is asked for twice.
     assert set(journal.counts(ids).values()) == {1}
 
@@ -134,13 +128,11 @@ def test_a_batch_whose_window_closes_keeps_its_answers(
     data: Path, upstream: Process, journal: Journal
 ) -> None:
     ids = fresh_ids(LINES)
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
         batch = submit(server.client, input_of(ids))
         journal.wait_for_calls(ids, 300)
         move_deadline(data, batch.id, time.time())
-        batch = wait_until_ended(server.client, batch.id)
-        assert batch.status == "expired"
-        check_books(server.client, batch.id, ids)
+        batch = check_ended(server, batch.id, ids, "expired")
         called = journal.counts(ids)
         assert set(called.values()) == {1}
         assert batch.request_counts.completed == len(called)
@@ -151,14 +143,12 @@ def test_a_window_that_closes_while_no_server_runs_is_noticed_at_the_start(
     data: Path, upstream: Process, journal: Journal
 ) -> None:
     ids = fresh_ids(LINES)
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
         batch = submit(server.client, input_of(ids))
         journal.wait_for_calls(ids, 300)
         server.kill()
     move_deadline(data, batch.id, time.time() - 60)
     stopped = journal.total(ids)
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
-        batch = wait_until_ended(server.client, batch.id)
-        assert batch.status == "expired"
-        check_books(server.client, batch.id, ids)
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
+        batch = check_ended(server, batch.id, ids, "expired")
     assert journal.total(ids) == stopped, "a line was sent after the deadline"

@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.crash.accounting import Journal, check_books, fresh_ids, input_of, line
+from tests.crash.accounting import Journal, check_all_answered, check_books, fresh_ids, input_of, line
+from tests.crash.servers import ONE_ATTEMPT
 from tests.support.http import Http
-from tests.support.processes import (
-    Process,
-    Server,
-    jsonl,
-    running,
-    sandbox,
-    submit,
-    wait_until_ended,
-)
+from tests.support.processes import Process, Server, jsonl, running, sandbox, submit, wait_until_ended
 from tests.support.relay import Authority, relaying
 
 pytestmark = pytest.mark.server
 
-# One attempt: whatever a broken connection costs a line shows at once.
-ONE_ATTEMPT = {"BULKRATE_RETRY__ATTEMPTS_MAX": "1"}
 LINES = 300
 
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 
-
-def check_all_answered(server: Server, journal: Journal, batch_id: str, ids: list[str]) -> None:
-    batch = wait_until_ended(server.client, batch_id)
-    check_books(server.client, batch_id, ids)
-    assert (batch.status, batch.request_counts.failed) == ("completed", 0)
-    assert set(journal.counts(ids)) == set(ids)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Whose certificates nobody trusts unless told to."""
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@needs_openssl
 def test_a_private_authority_is_trusted_where_the_environment_names_it(
     data: Path, upstream: Process, journal: Journal, authority: Authority
 ) -> None:
@@ -53,7 +27,7 @@ def test_a_private_authority_is_trusted_where_the_environment_names_it(
         relaying(upstream.port, certificate=certificate) as port,
         running(Server(data, f"https://127.0.0.1:{port}/v1", env=env)) as server,
     ):
-        check_all_answered(server, journal, submit(server.client, input_of(ids)).id, ids)
+        check_all_answered(server, submit(server.client, input_of(ids)).id, ids, journal)
 
 
 # --- too many ---
@@ -67,7 +41,7 @@ def test_a_storm_of_429_costs_no_line_anything(
     env = {"BULKRATE_RETRY__BACKOFF_S_MIN": "0.01", **ONE_ATTEMPT}
     with running(Server(data, upstream.url, env=env)) as server:
         batch = submit(server.client, input_of(ids, f"[[sandbox:fail_first=2,status=429{hint}]]"))
-        check_all_answered(server, journal, batch.id, ids)
+        check_all_answered(server, batch.id, ids, journal)
     assert set(journal.counts(ids).values()) == {3}
 
 
@@ -89,7 +63,7 @@ def test_an_upstream_that_restarts_in_a_loop_fails_no_line(data: Path, tmp_path:
         for calls in (100, 400, 700, 1_000):
             journal.wait_for_calls(ids, calls)
             crash(upstream)
-        check_all_answered(server, journal, batch.id, ids)
+        check_all_answered(server, batch.id, ids, journal)
 
 
 def test_a_line_that_kills_its_upstream_takes_no_other_line_with_it(data: Path, tmp_path: Path) -> None:

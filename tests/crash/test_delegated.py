@@ -13,7 +13,8 @@ import pytest
 
 from bulkrate.engine.points import POINTS
 from bulkrate.testing.providers import AnthropicDouble, Double, Faults, OpenAIProxy, serving
-from tests.crash.accounting import check_books, deaths, fresh_ids, input_of
+from tests.crash.accounting import check_books, check_ended, fresh_ids, input_of
+from tests.crash.servers import deaths
 from tests.support.processes import Process, Server, running, submit, wait_until, wait_until_ended
 
 pytestmark = pytest.mark.server
@@ -66,9 +67,7 @@ def test_a_worker_killed_at_any_point_buys_nothing_twice(
         flags = settings(tmp_path, f"{url}/v1", "openai-batch", "gpt-4o-mini", double.key)
         env = {"PROVIDER_KEY": double.key, "BULKRATE_DIE_AT": f"{point}:1:{tmp_path / 'died'}"}
         with running(Server(data, flags=flags, env=env)) as server:
-            batch = wait_until_ended(server.client, submit(server.client, input_of(ids)).id)
-            assert batch.status == "completed"
-            check_books(server.client, batch.id, ids)
+            check_ended(server, submit(server.client, input_of(ids)).id, ids)
             # A point behind the end of the batch is reached, and survived, all the same.
             wait_until(lambda: deaths(server), lambda died: died == 1)
             check_nothing_is_left(double)
@@ -90,9 +89,7 @@ def test_a_whole_server_killed_goes_on_with_what_was_bought(
             server.wait_for_log("process_died")
             server.kill()
         with running(Server(data, flags=flags, env=env)) as server:
-            batch = wait_until_ended(server.client, batch.id)
-            assert batch.status == "completed"
-            check_books(server.client, batch.id, ids)
+            batch = check_ended(server, batch.id, ids)
             check_nothing_is_left(double)
     assert bought(double, ids) == Counter(dict.fromkeys(ids, 1))
     assert len(double.books.created) == 1
@@ -109,9 +106,8 @@ def test_a_collection_that_dies_half_way_counts_each_result_once(
         die_at = f"delegate.collecting:1:{tmp_path / 'died'}"
         env = {"PROVIDER_KEY": double.key, "BULKRATE_DIE_AT": die_at}
         with running(Server(data, flags=flags, env=env)) as server:
-            batch = wait_until_ended(server.client, submit(server.client, input_of(ids)).id, 120)
-            assert (batch.status, deaths(server)) == ("completed", 1)
-            check_books(server.client, batch.id, ids)
+            batch = check_ended(server, submit(server.client, input_of(ids)).id, ids, timeout_s=120)
+            assert deaths(server) == 1
             [bill] = batch.model_extra["delegated"]
             assert bill["lines"] == MANY
     assert bought(double, ids) == Counter(dict.fromkeys(ids, 1))
@@ -132,9 +128,7 @@ def test_a_batch_outlives_a_death_at_every_point_and_a_provider_in_trouble(
         flags = settings(tmp_path, f"{url}/v1", "openai-batch", "gpt-4o-mini", double.key)
         env = {"PROVIDER_KEY": double.key, "BULKRATE_DIE_AT": die_at}
         with running(Server(data, flags=flags, env=env)) as server:
-            batch = wait_until_ended(server.client, submit(server.client, input_of(ids)).id, 120)
-            assert batch.status == "completed"
-            check_books(server.client, batch.id, ids)
+            check_ended(server, submit(server.client, input_of(ids)).id, ids, timeout_s=120)
             wait_until(
                 lambda: [point for point in points if not (tmp_path / point).exists()], lambda left: not left
             )
@@ -154,9 +148,7 @@ def test_a_provider_that_shows_nothing_of_ours_is_not_asked_twice_either(
         flags = settings(tmp_path, url, "anthropic-batch", "gpt-4o-mini", double.key)
         env = {"PROVIDER_KEY": double.key, "BULKRATE_DIE_AT": f"{point}:1:{tmp_path / 'died'}"}
         with running(Server(data, flags=flags, env=env)) as server:
-            batch = wait_until_ended(server.client, submit(server.client, input_of(ids)).id)
-            assert batch.status == "completed"
-            check_books(server.client, batch.id, ids)
+            check_ended(server, submit(server.client, input_of(ids)).id, ids)
             assert deaths(server) == 1
     assert bought(double, ids) == Counter(dict.fromkeys(ids, 1))
     assert len(double.books.created) == 1

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.accounting import Journal, check_books, fresh_ids, input_of, narrow
-from tests.support.processes import Process, Server, running, submit, wait_until_ended
+from tests.crash.accounting import Journal, check_ended, fresh_ids, input_of
+from tests.crash.servers import narrow
+from tests.support.processes import Process, Server, running, submit
 
 pytestmark = pytest.mark.server
 
@@ -46,45 +47,42 @@ def test_a_sender_that_slept_through_its_lease_is_fenced_and_replaced(
     data: Path, upstream: Process, journal: Journal
 ) -> None:
     ids = fresh_ids(LINES)
-    with running(Server(data, env=narrow(upstream, WINDOW, **HASTY))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW, **HASTY))) as server:
         batch_id = submit(server.client, input_of(ids)).id
         journal.wait_for_calls(ids, 500)
         with asleep(server.child("sender-0"), data):
             server.wait_for_log("worker_buried")
         server.wait_for_log("worker_fenced")
         server.wait_for_log("process_died role=sender-0 exit_code=75")
-        assert wait_until_ended(server.client, batch_id).status == "completed"
-        check_books(server.client, batch_id, ids)
-    assert journal.total(ids) - LINES <= WINDOW + journal.busiest_second(ids)
+        check_ended(server, batch_id, ids)
+    journal.check_repeats(ids, in_flight=WINDOW)
 
 
 def test_a_server_killed_while_its_sender_sleeps_is_not_disturbed_by_it(
     data: Path, upstream: Process, journal: Journal
 ) -> None:
     ids = fresh_ids(LINES)
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
         batch_id = submit(server.client, input_of(ids)).id
         journal.wait_for_calls(ids, 500)
         with ExitStack() as stack:
             with asleep(server.child("sender-0"), data):
                 server.popen.kill()
                 server.popen.wait()
-                successor = stack.enter_context(running(Server(data, env=narrow(upstream, WINDOW))))
+                successor = stack.enter_context(running(Server(data, env=narrow(upstream.url, WINDOW))))
                 journal.wait_for_calls(ids, 1_000)
-            assert wait_until_ended(successor.client, batch_id).status == "completed"
-            check_books(successor.client, batch_id, ids)
-    assert journal.total(ids) - LINES <= WINDOW + journal.busiest_second(ids)
+            check_ended(successor, batch_id, ids)
+    journal.check_repeats(ids, in_flight=WINDOW)
 
 
 def test_a_clerk_that_slept_through_its_lease_does_no_harm(
     data: Path, upstream: Process, journal: Journal
 ) -> None:
     ids = fresh_ids(LINES)
-    with running(Server(data, env=narrow(upstream, WINDOW, **HASTY))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW, **HASTY))) as server:
         batch_id = submit(server.client, input_of(ids)).id
         journal.wait_for_calls(ids, 500)
         with asleep(server.child("clerk"), data):
             journal.wait_for_calls(ids, LINES)
-        assert wait_until_ended(server.client, batch_id).status == "completed"
-        check_books(server.client, batch_id, ids)
-    assert journal.total(ids) - LINES <= WINDOW + journal.busiest_second(ids)
+        check_ended(server, batch_id, ids)
+    journal.check_repeats(ids, in_flight=WINDOW)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.crash.accounting import Journal, check_books, fresh_ids, line, narrow
+from tests.crash.accounting import Journal, check_books, check_ended, fresh_ids, line
+from tests.crash.servers import narrow
 from tests.support.processes import (
     Process,
     Server,
@@ -45,9 +46,7 @@ class Outcome:
         first, custom_id, last = ids = fresh_ids(3)
         lines = (line(first), line(custom_id, directive), line(last))
         batch = submit(server.client, jsonl(*lines))
-        batch = wait_until_ended(server.client, batch.id)
-        assert batch.status == "completed"
-        check_books(server.client, batch.id, ids)
+        batch = check_ended(server, batch.id, ids)
         self.calls = journal.counts(ids)[custom_id]
         assert journal.total(ids) == self.calls + 2, "the other lines had to be sent again"
         answers = [
@@ -136,7 +135,7 @@ def test_lines_that_alone_are_refused_for_want_of_capacity_are_given_up_with_the
     refused = {ids[10]: "[[sandbox:status=503]]", ids[20]: "[[sandbox:status=429,retry_after=1]]"}
     lines = jsonl(*(line(custom_id, refused.get(custom_id, "hello")) for custom_id in ids))
     patience = {"BULKRATE_RETRY__ATTEMPTS_MAX": "1", "BULKRATE_RETRY__BACKOFF_S_MAX": "1"}
-    with running(Server(data, env=narrow(upstream, 4, **patience))) as server:
+    with running(Server(data, env=narrow(upstream.url, 4, **patience))) as server:
         batch = submit(server.client, lines)
         counts = wait_until(
             lambda: server.client.batches.retrieve(batch.id).request_counts, lambda counts: counts.failed == 2

@@ -13,13 +13,13 @@ from bulkrate.engine.points import POINTS
 from tests.crash.accounting import (
     Journal,
     check_books,
+    check_ended,
     committed,
-    deaths,
     fresh_ids,
     input_of,
-    narrow,
     resume_time,
 )
+from tests.crash.servers import deaths, narrow
 from tests.support.processes import Process, Server, running, submit, wait_until, wait_until_ended
 
 pytestmark = pytest.mark.server
@@ -34,12 +34,6 @@ CANCELLING = ("finish.moved", "finish.telling", "finish.told", "finish.closed")
 # Those of delegated upstreams and of jobs have files of their own.
 HERE = [point for point in POINTS if not point.startswith(("delegate.", "job."))]
 RUNNING = tuple(point for point in HERE if point not in {*UPLOADING, "finish.telling"})
-
-
-def check_repeats(journal: Journal, ids: list[str], died: int) -> None:
-    """A death repeats what was in flight, and at most a second's worth of answers."""
-    repeated = journal.total(ids) - len(journal.counts(ids))
-    assert repeated <= died * (WINDOW + journal.busiest_second(ids))
 
 
 def begin(server: Server, ids: list[str], *, cancel_after: int | None, journal: Journal) -> Any:
@@ -68,7 +62,7 @@ def test_a_server_killed_at_any_point_resumes_and_loses_nothing(
 ) -> None:
     ids = fresh_ids(size)
     with running(
-        Server(data, env=narrow(upstream, WINDOW, BULKRATE_DIE_AT=f"{point}:{PASS.get(point, 1)}"))
+        Server(data, env=narrow(upstream.url, WINDOW, BULKRATE_DIE_AT=f"{point}:{PASS.get(point, 1)}"))
     ) as server:
         batch = begin(server, ids, cancel_after=cancel_after, journal=journal)
         server.wait_for_log("process_died")
@@ -76,13 +70,11 @@ def test_a_server_killed_at_any_point_resumes_and_loses_nothing(
         server.kill()
         died = deaths(server) + 1
     since = time.time()
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
         record_property("resumed_s", resume_time(server, batch.id, journal, since))
-        batch = wait_until_ended(server.client, batch.id)
-        assert batch.status == end
-        check_books(server.client, batch.id, ids)
+        batch = check_ended(server, batch.id, ids, end)
     journal.none_after(moment, counted)
-    check_repeats(journal, ids, died)
+    journal.check_repeats(ids, in_flight=WINDOW, deaths=died)
 
 
 @pytest.mark.slow
@@ -103,14 +95,12 @@ def test_a_batch_outlives_a_death_at_every_point_one_after_the_other(
 ) -> None:
     ids = fresh_ids(size)
     die_at = ",".join(f"{point}:1:{tmp_path / point}" for point in points)
-    with running(Server(data, env=narrow(upstream, WINDOW, BULKRATE_DIE_AT=die_at))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW, BULKRATE_DIE_AT=die_at))) as server:
         batch = begin(server, ids, cancel_after=cancel_after, journal=journal)
-        batch = wait_until_ended(server.client, batch.id)
-        assert batch.status == end
-        check_books(server.client, batch.id, ids)
+        batch = check_ended(server, batch.id, ids, end)
         assert [point for point in points if not (tmp_path / point).exists()] == []
         wait_until(lambda: deaths(server), lambda died: died == len(points))
-    check_repeats(journal, ids, len(points))
+    journal.check_repeats(ids, in_flight=WINDOW, deaths=len(points))
 
 
 @pytest.mark.parametrize("point", UPLOADING)
@@ -118,11 +108,11 @@ def test_an_upload_that_was_not_confirmed_leaves_nothing(
     point: str, data: Path, upstream: Process, journal: Journal
 ) -> None:
     ids = fresh_ids(10)
-    with running(Server(data, env=narrow(upstream, WINDOW, BULKRATE_DIE_AT=point))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW, BULKRATE_DIE_AT=point))) as server:
         with pytest.raises(openai.APIConnectionError):
             submit(server.client, input_of(ids))
         server.kill()
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
         assert list(server.client.files.list()) == []
         wait_until(
             lambda: [path for path in (data / "blobs").rglob("*") if path.is_file()], lambda left: not left

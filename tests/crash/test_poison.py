@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.crash.accounting import Journal, check_books, fresh_ids, line, narrow
+from tests.crash.accounting import Journal, check_books, fresh_ids, line
+from tests.crash.servers import narrow
 from tests.support.processes import (
     Process,
     Server,
@@ -33,7 +34,7 @@ def fragile(journal: Path) -> Process:
 
 
 def serving(data: Path, upstream: Process) -> Server:
-    return Server(data, env=narrow(upstream, IN_FLIGHT, **SETTINGS))
+    return Server(data, env=narrow(upstream.url, IN_FLIGHT, **SETTINGS))
 
 
 def with_poison(ids: list[str], *places: int) -> bytes:

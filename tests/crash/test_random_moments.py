@@ -12,18 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.crash.accounting import (
-    Journal,
-    check_books,
-    committed,
-    fresh_ids,
-    input_of,
-    is_alive,
-    kill_child,
-    narrow,
-    resume_time,
-)
-from tests.support.processes import Process, Server, running, submit, wait_until, wait_until_ended
+from tests.crash.accounting import Journal, check_ended, committed, fresh_ids, input_of, resume_time
+from tests.crash.servers import is_alive, kill_child, narrow
+from tests.support.processes import Process, Server, running, submit, wait_until
 
 pytestmark = pytest.mark.server
 
@@ -55,14 +46,13 @@ def test_a_server_killed_again_and_again_loses_nothing_and_repeats_little(
     for calls in (*moments(4, seed), None):
         before = journal.total(ids) - len(journal.counts(ids))
         since = time.time()
-        with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+        with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
             if not batch_id:
                 batch_id = submit(server.client, input_of(ids)).id
             else:
                 resumed.append(resume_time(server, batch_id, journal, since))
             if calls is None:
-                assert wait_until_ended(server.client, batch_id).status == "completed"
-                check_books(server.client, batch_id, ids)
+                check_ended(server, batch_id, ids)
             else:
                 journal.wait_for_calls(ids, calls)
                 counted.append(committed(server, batch_id))
@@ -84,7 +74,7 @@ def test_one_process_killed_again_and_again_is_replaced(
 ) -> None:
     ids = fresh_ids(LINES)
     kills = moments(3, seed=3)
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
         batch_id = submit(server.client, input_of(ids)).id
         for number, calls in enumerate(kills, start=1):
             journal.wait_for_calls(ids, calls)
@@ -93,8 +83,7 @@ def test_one_process_killed_again_and_again_is_replaced(
             wait_until(lambda n=number: sum(f"died role={role}" in line for line in server.log) >= n, bool)
             wait_until(lambda: is_alive(server.child(role)), bool)
             journal.none_after(moment, lines)
-        assert wait_until_ended(server.client, batch_id).status == "completed"
-        check_books(server.client, batch_id, ids)
+        check_ended(server, batch_id, ids)
     repeats = journal.total(ids) - LINES
     record_property("repeated", repeats)
     assert repeats <= (len(kills) * (WINDOW + journal.busiest_second(ids)) if role != "clerk" else 0)
@@ -107,12 +96,11 @@ def test_a_graceful_stop_in_mid_batch_repeats_nothing(
     ids = fresh_ids(LINES)
     batch_id = ""
     for calls in (500, 1_500, 2_900, None):
-        with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+        with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
             if not batch_id:
                 batch_id = submit(server.client, input_of(ids)).id
             if calls is None:
-                assert wait_until_ended(server.client, batch_id).status == "completed"
-                check_books(server.client, batch_id, ids)
+                check_ended(server, batch_id, ids)
             else:
                 journal.wait_for_calls(ids, calls)
                 assert server.stop() == 0
@@ -124,10 +112,9 @@ def test_a_sender_that_is_told_to_end_lands_what_is_in_flight(
     data: Path, upstream: Process, journal: Journal
 ) -> None:
     ids = fresh_ids(LINES)
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
         batch_id = submit(server.client, input_of(ids)).id
         journal.wait_for_calls(ids, 800)
         os.kill(server.child("sender-0"), signal.SIGTERM)
-        assert wait_until_ended(server.client, batch_id).status == "completed"
-        check_books(server.client, batch_id, ids)
+        check_ended(server, batch_id, ids)
     assert set(journal.counts(ids).values()) == {1}

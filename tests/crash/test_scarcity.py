@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import openai
 import pytest
 
-from tests.crash.accounting import Journal, check_books, deaths, fresh_ids, input_of, line, narrow
+from tests.crash.accounting import Journal, check_all_answered, check_books, fresh_ids, input_of, line
+from tests.crash.servers import ONE_ATTEMPT, deaths, narrow, paused
 from tests.support.processes import (
     Process,
     Server,
@@ -29,13 +29,6 @@ pytestmark = pytest.mark.server
 
 WINDOW = 256
 LINES = 1_000
-# One attempt: whatever our own trouble costs a line shows at once.
-ONE_ATTEMPT = {"BULKRATE_RETRY__ATTEMPTS_MAX": "1"}
-
-
-def paused(server: Server, batch_id: str) -> Any:
-    """Why the batch object says that nothing moves."""
-    return server.get(f"/v1/batches/{batch_id}")["progress"]["paused"]
 
 
 def give(server: Server, what: int, much: int) -> None:
@@ -52,7 +45,7 @@ def test_a_sender_without_files_to_open_stands_still_and_goes_on_when_it_has_som
     data: Path, upstream: Process, journal: Journal
 ) -> None:
     ids = fresh_ids(LINES)
-    with running(Server(data, env=narrow(upstream, WINDOW, **ONE_ATTEMPT))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW, **ONE_ATTEMPT))) as server:
         wait_until(lambda: is_sending(server), bool)
         pids = server.senders().values()
         used = max(sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()) for pid in pids)
@@ -63,9 +56,7 @@ def test_a_sender_without_files_to_open_stands_still_and_goes_on_when_it_has_som
         reason = wait_until(lambda: paused(server, batch.id), bool)
         assert "Too many open files" in reason or "unable to open database file" in reason
         give(server, resource.RLIMIT_NOFILE, 4_096)
-        batch = wait_until_ended(server.client, batch.id)
-        check_books(server.client, batch.id, ids)
-        assert (batch.status, batch.request_counts.failed) == ("completed", 0)
+        check_all_answered(server, batch.id, ids)
         assert list(server.senders().values()) == list(pids), "it went on by dying"
     assert set(journal.counts(ids).values()) == {1}
 
@@ -76,7 +67,7 @@ def test_an_answer_that_does_not_fit_into_memory_harms_its_own_line_alone(
     huge, *others = ids = fresh_ids(200)
     lines = [line(huge, "[[sandbox:bytes=100000000]]"), *(line(custom_id) for custom_id in others)]
     quick = {"BULKRATE_RETRY__ATTEMPTS_MAX": "2", "BULKRATE_RETRY__BACKOFF_S_MIN": "0.01"}
-    with running(Server(data, env=narrow(upstream, WINDOW, **quick))) as server:
+    with running(Server(data, env=narrow(upstream.url, WINDOW, **quick))) as server:
         wait_until(lambda: is_sending(server), bool)
         used = max(_address_space(pid) for pid in server.senders().values())
         give(server, resource.RLIMIT_AS, used + (64 << 20))
@@ -98,10 +89,8 @@ def test_an_answer_of_a_hundred_megabytes_comes_back_whole(
 ) -> None:
     huge, *others = ids = fresh_ids(50)
     lines = [line(huge, "[[sandbox:bytes=100000000]]"), *(line(custom_id) for custom_id in others)]
-    with running(Server(data, env=narrow(upstream, WINDOW))) as server:
-        batch = wait_until_ended(server.client, submit(server.client, jsonl(*lines)).id)
-        check_books(server.client, batch.id, ids)
-        assert (batch.status, batch.request_counts.failed) == ("completed", 0)
+    with running(Server(data, env=narrow(upstream.url, WINDOW))) as server:
+        check_all_answered(server, submit(server.client, jsonl(*lines)).id, ids)
     assert set(journal.counts(ids).values()) == {1}
 
 
@@ -145,7 +134,7 @@ def test_a_folder_that_becomes_read_only_pauses_the_work_until_it_is_writable_ag
 ) -> None:
     ids = fresh_ids(LINES)
     blobs = data / "blobs"
-    with mounted(blobs), running(Server(data, env=narrow(upstream, 16, **ONE_ATTEMPT))) as server:
+    with mounted(blobs), running(Server(data, env=narrow(upstream.url, 16, **ONE_ATTEMPT))) as server:
         batch = submit(server.client, input_of(ids))
         journal.wait_for_calls(ids, 300)
         wait_until(lambda: remounted(blobs, "ro"), bool)
@@ -156,7 +145,5 @@ def test_a_folder_that_becomes_read_only_pauses_the_work_until_it_is_writable_ag
             server.client.files.create(file=("more.jsonl", input_of(fresh_ids(1))), purpose="batch")
         assert refused.value.status_code == 503
         assert remounted(blobs, "rw")
-        batch = wait_until_ended(server.client, batch.id)
-        check_books(server.client, batch.id, ids)
-        assert (batch.status, batch.request_counts.failed) == ("completed", 0)
+        check_all_answered(server, batch.id, ids)
     assert set(journal.counts(ids).values()) == {1}

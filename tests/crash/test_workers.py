@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.accounting import Journal, check_books, fresh_ids, input_of, line
+from tests.crash.accounting import Journal, check_ended, fresh_ids, input_of, line
 from tests.support.processes import Server, jsonl, running, sandbox, submit, wait_until, wait_until_ended
 
 pytestmark = pytest.mark.server
@@ -84,8 +84,7 @@ def test_two_workers_share_one_batch_and_answer_every_line_once(data: Path, tmp_
     with two_upstreams(tmp_path / "up") as upstreams, running(Server(data, env=shared(upstreams))) as server:
         wait_for_both(server)
         batch_id = submit(server.client, input_of(ids)).id
-        assert wait_until_ended(server.client, batch_id).status == "completed"
-        check_books(server.client, batch_id, ids)
+        check_ended(server, batch_id, ids)
         calls = upstreams.calls(ids)
         assert sum(calls) == LINES
         assert min(calls) > LINES / 10
@@ -120,8 +119,7 @@ def test_a_killed_worker_loses_and_doubles_nothing_and_comes_back(data: Path, tm
         before = len(server.log)
         os.kill(server.child("sender-1"), signal.SIGKILL)
         server.wait_for_log("process_died role=sender-1")
-        assert wait_until_ended(server.client, batch_id).status == "completed"
-        check_books(server.client, batch_id, ids)
+        check_ended(server, batch_id, ids)
         wait_until(lambda: taken(server, "sender-1", since=before), lambda names: len(names) == 1)
     busiest = max(journal.busiest_second(ids) for journal in upstreams.journals)
     assert sum(upstreams.calls(ids)) - LINES <= WINDOW + busiest
@@ -144,8 +142,7 @@ def test_an_upstream_whose_worker_stays_dead_is_taken_over_and_handed_back(
         batch_id = submit(server.client, input_of(ids)).id
         wait_until(lambda: taken(server, "sender-1"), lambda names: len(names) >= 2)
         assert any(" sender-0 upstream_let_go " in line for line in server.log)
-        assert wait_until_ended(server.client, batch_id).status == "completed"
-        check_books(server.client, batch_id, ids)
+        check_ended(server, batch_id, ids)
         assert sum(upstreams.calls(ids)) == LINES
 
 
@@ -190,8 +187,7 @@ def test_a_slow_upstream_does_not_hold_up_the_end_of_a_batch(data: Path, tmp_pat
     ):
         wait_for_both(server)
         batch_id = submit(server.client, input_of(ids)).id
-        assert wait_until_ended(server.client, batch_id).status == "completed"
-        check_books(server.client, batch_id, ids)
+        check_ended(server, batch_id, ids)
         calls = [journal.calls() for journal in upstreams.journals]
         assert len(calls[0]) > len(calls[1]) > 0
         fast_ended = max(when for when, _ in calls[0])

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import sqlite3
 import ssl
 import subprocess
@@ -19,6 +18,7 @@ from bulkrate.engine.loops.notify import Notifier, signed_headers
 from bulkrate.errors import StoreError
 from bulkrate.store.records import BatchRecord
 from bulkrate.wire.webhooks import CreateWebhook, RotateSecret, UpdateWebhook
+from tests.support.processes import free_port
 
 from .receiver import Receiver, answer
 
@@ -52,12 +52,6 @@ async def subscribe(context, url: str):
 async def deliveries(context, webhook):
     page = await Webhooks(context).deliveries("default", webhook.id, limit=100, after=None)
     return page.data
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def test_a_receiver_gets_openais_event_under_its_event_id(context, clock):

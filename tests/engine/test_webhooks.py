@@ -3,9 +3,7 @@
 import asyncio
 import base64
 import re
-import socket
 import time
-from contextlib import closing
 
 import pytest
 from openai import OpenAI
@@ -15,6 +13,7 @@ from bulkrate.errors import InvalidRequest, NotFound
 from bulkrate.store.records import BatchRecord
 from bulkrate.wire.base import encode
 from bulkrate.wire.webhooks import EVENT_TYPES, CreateWebhook, RotateSecret, TestWebhook, UpdateWebhook
+from tests.support.processes import free_port
 
 from .receiver import Receiver, answer
 
@@ -250,10 +249,8 @@ def test_each_test_event_is_another(webhooks):
 
 
 def test_a_test_that_does_not_reach_its_receiver_says_why(webhooks):
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    made = run(webhooks.create("default", asking(url=f"http://127.0.0.1:{port}/hook?token=hunter2")))
+    url = f"http://127.0.0.1:{free_port()}/hook?token=hunter2"
+    made = run(webhooks.create("default", asking(url=url)))
 
     with pytest.raises(InvalidRequest, match="the connection was refused") as caught:
         run(webhooks.test("default", made.id, TestWebhook(event_type="batch.failed")))

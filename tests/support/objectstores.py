@@ -23,7 +23,7 @@ from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
 
-from tests.support.processes import wait_until
+from tests.support.processes import free_port, wait_until
 
 #: What would lead elsewhere, or to somebody's real buckets.
 _NOT_OURS = ("AWS_", "GOOGLE_", "CLOUD_STORAGE_", "STORAGE_EMULATOR_", "BOTO_", "HTTP_PROXY", "HTTPS_PROXY")
@@ -174,14 +174,6 @@ def bucket(scheme: str, port: int) -> Bucket:
     made = Bucket(scheme, port, f"bucket-{uuid4().hex}")
     made.make()
     return made
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import psycopg
+
+from tests.support.processes import free_port
 
 
 def install(into: Path) -> Path:
@@ -59,7 +60,7 @@ def cluster() -> Iterator[str]:
 
     try:
         run("initdb", "-U", "bulkrate", "--auth=trust", "-E", "UTF8", "--no-sync")
-        port = _free_port()
+        port = free_port()
         options = f"-p {port} -k {home} -h 127.0.0.1 -F"
         run("pg_ctl", "start", "-w", "-t", "60", "-l", str(home / "log"), "-o", options)
         try:
@@ -78,10 +79,3 @@ def database(root: str) -> Iterator[str]:
         connection.execute(f"CREATE DATABASE {name}")
         yield f"{root}/{name}"
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

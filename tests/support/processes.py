@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -159,6 +160,12 @@ def running(process: Process) -> Iterator[Any]:
 def sandbox(*flags: str) -> Process:
     """`bulkrate sandbox` on a free port."""
     return Process("sandbox", "--port", "0", *flags)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def wait_until_ended(client: OpenAI, batch_id: str, timeout_s: float = END_S_MAX) -> Any:

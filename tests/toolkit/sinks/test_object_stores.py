@@ -13,7 +13,8 @@ from bulkrate.toolkit.rows.table import Column, Table
 from bulkrate.toolkit.sinks import exists, open_sink
 from bulkrate.toolkit.sources import open_source
 from tests.support.command import Command, hosts_stopped, ran
-from tests.support.objectstores import Bucket, free_port, store, tapped
+from tests.support.objectstores import Bucket, store, tapped
+from tests.support.processes import free_port
 
 TABLE = Table(columns=(Column(name="id"), Column(name="text", kind="text")))
 ROWS = [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}]

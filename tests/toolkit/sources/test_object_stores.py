@@ -10,7 +10,8 @@ import pytest
 
 from bulkrate.errors import SourceError
 from bulkrate.toolkit.sources import open_source
-from tests.support.objectstores import Bucket, free_port, store
+from tests.support.objectstores import Bucket, store
+from tests.support.processes import free_port
 
 ROWS = [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}]
 

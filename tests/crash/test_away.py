@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.accounting import Journal, check_books, fresh_ids, input_of, line
-from tests.crash.test_outages import free_port, paused, sandbox_at
+from tests.crash.accounting import Journal, check_all_answered, check_books, fresh_ids, input_of, line
+from tests.crash.servers import ONE_ATTEMPT, narrow, paused, sandbox_at
 from tests.support.clock import Clock
 from tests.support.gateway import gateway
 from tests.support.names import Names
 from tests.support.processes import (
     Server,
+    free_port,
     jsonl,
     lines_of,
     running,
@@ -27,23 +28,7 @@ pytestmark = pytest.mark.server
 
 MINUTES_S = 300
 WINDOW = 16
-ONE_ATTEMPT = {"BULKRATE_RETRY__ATTEMPTS_MAX": "1"}
 HOST = "engine.test"
-
-
-def behind(url: str, **variables: str) -> dict[str, str]:
-    """The environment of a server with this upstream."""
-    return {
-        "BULKRATE_UPSTREAMS__IT__URL": url,
-        "BULKRATE_UPSTREAMS__IT__MAX_IN_FLIGHT": str(WINDOW),
-        **variables,
-    }
-
-
-def check_all_answered(server: Server, batch_id: str, ids: list[str]) -> None:
-    batch = wait_until_ended(server.client, batch_id)
-    check_books(server.client, batch_id, ids)
-    assert (batch.status, batch.request_counts.failed) == ("completed", 0)
 
 
 def check_sent_once(journal: Journal, ids: list[str]) -> None:
@@ -56,7 +41,7 @@ def test_an_upstream_that_refuses_connections_for_minutes_costs_no_line_anything
 ) -> None:
     port, journal, ids, clock = free_port(), Journal(tmp_path / "journal"), fresh_ids(400), Clock(tmp_path)
     with running(
-        Server(data, env=behind(f"http://127.0.0.1:{port}/v1", **ONE_ATTEMPT, **clock.env))
+        Server(data, env=narrow(f"http://127.0.0.1:{port}/v1", WINDOW, **ONE_ATTEMPT, **clock.env))
     ) as server:
         with running(sandbox_at(port, journal.path)) as upstream:
             batch = submit(server.client, input_of(ids))
@@ -83,7 +68,7 @@ def test_an_outage_behind_a_gateway_that_stays_up_costs_no_line_anything(
     with (
         gateway(port, status=status, keeps_list=keeps_list) as between,
         running(sandbox_at(port, journal.path)) as upstream,
-        running(Server(data, env=behind(between.url, **clock.env))) as server,
+        running(Server(data, env=narrow(between.url, WINDOW, **clock.env))) as server,
     ):
         batch = submit(server.client, input_of(ids))
         journal.wait_for_calls(ids, 100)
@@ -107,7 +92,7 @@ def test_a_line_that_kills_the_server_behind_a_gateway_ends_with_the_gateways_wo
     with (
         running(sandbox("--latency-ms", "20", "--restart-s", "0.1")) as upstream,
         gateway(upstream.port, keeps_list=True) as between,
-        running(Server(data, env=behind(between.url, **few))) as server,
+        running(Server(data, env=narrow(between.url, WINDOW, **few))) as server,
     ):
         batch = wait_until_ended(server.client, submit(server.client, jsonl(*lines)).id)
         check_books(server.client, batch.id, ids)
@@ -128,7 +113,7 @@ def test_what_a_gateway_says_for_longer_than_an_outage_may_last_is_told_and_can_
     with (
         gateway(port, keeps_list=True) as between,
         running(sandbox_at(port, tmp_path / "journal")) as upstream,
-        running(Server(data, env=behind(between.url, **patience))) as server,
+        running(Server(data, env=narrow(between.url, WINDOW, **patience))) as server,
     ):
         check_all_answered(server, submit(server.client, input_of(ids)).id, ids)
         upstream.kill()
@@ -144,7 +129,7 @@ def test_what_a_gateway_says_for_longer_than_an_outage_may_last_is_told_and_can_
 def test_an_upstream_whose_name_has_no_address_yet_is_waited_for(data: Path, tmp_path: Path) -> None:
     port, journal, ids, names = free_port(), Journal(tmp_path / "journal"), fresh_ids(100), Names(tmp_path)
     names.take(HOST)
-    env = behind(f"http://{HOST}:{port}/v1", **ONE_ATTEMPT, **names.env)
+    env = narrow(f"http://{HOST}:{port}/v1", WINDOW, **ONE_ATTEMPT, **names.env)
     with running(sandbox_at(port, journal.path)), running(Server(data, env=env)) as server:
         batch = submit(server.client, input_of(ids))
         wait_until(partial(paused, server, batch.id), lambda why: why and "no address" in why)
@@ -160,7 +145,7 @@ def test_an_upstream_whose_name_loses_its_address_in_mid_batch_fails_no_line(
     """It comes back at once, but nobody finds it until its name does."""
     port, journal, ids, names = free_port(), Journal(tmp_path / "journal"), fresh_ids(400), Names(tmp_path)
     names.give(HOST, "127.0.0.1")
-    env = behind(f"http://{HOST}:{port}/v1", **ONE_ATTEMPT, **names.env)
+    env = narrow(f"http://{HOST}:{port}/v1", WINDOW, **ONE_ATTEMPT, **names.env)
     with running(Server(data, env=env)) as server:
         with running(sandbox_at(port, journal.path)) as upstream:
             batch = submit(server.client, input_of(ids))

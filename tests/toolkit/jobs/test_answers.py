@@ -111,3 +111,20 @@ def test_a_damaged_log_says_so(tmp_path):
     (tmp_path / "answers.log").write_bytes(b"\xc1" * end)
     with pytest.raises(StoreError, match="damaged"):
         Answers(tmp_path, rows=1, committed=end, writable=False)
+
+
+def test_wherever_an_answer_is_damaged_it_is_read_or_told(tmp_path):
+    """A text that was no UTF-8 any more ended the command as a fault of ours."""
+    with Answers(tmp_path, rows=1, committed=0) as answers:
+        answers.add([Outcome(row=0, status=Status.INVALID, text="what the model said")])
+        end = answers.commit()
+    log = tmp_path / "answers.log"
+    whole, told = log.read_bytes(), 0
+    for at in range(10, end):  # behind its head
+        log.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with Answers(tmp_path, rows=1, committed=end, writable=False) as answers:
+            try:
+                assert list(answers.between(0, end)) == [answers.get(0)]
+            except StoreError as fault:
+                told += "damaged" in str(fault)
+    assert told > len("what the model said")

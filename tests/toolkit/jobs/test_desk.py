@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from bulkrate.errors import JobError, OverBudget, RecipeError
+from bulkrate.errors import JobError, OverBudget, RecipeError, SinkError
 from bulkrate.toolkit.frames import to_arrow
 from bulkrate.toolkit.jobs.desk import Desk
 from bulkrate.toolkit.jobs.record import VERSION, JobState
@@ -166,6 +166,19 @@ def test_a_record_from_before_there_were_versions_is_read(desk, of_file):
     del told["version"]
     (folder.path / "job.json").write_bytes(msgspec.json.encode(told))
     assert folder.load().version == VERSION
+
+
+def test_what_stopped_a_job_is_forgotten_once_it_is_done(desk, of_file, tmp_path):
+    """A disk that had been full was told as the trouble of a job that was done."""
+    out = tmp_path / "out.csv"
+    folder, _ = desk.begin(msgspec.structs.replace(of_file, sink=SinkAsk(what=str(out))))
+    desk.go_on(folder, Quick(), only_prepare=True)
+    out.with_name(".out.csv.part").mkdir()
+    with pytest.raises(SinkError):
+        desk.go_on(folder, Quick())
+    assert folder.load().trouble is not None
+    out.with_name(".out.csv.part").rmdir()
+    assert desk.go_on(folder, Quick()).trouble is None
 
 
 def test_a_window_that_is_none_is_told_before_a_row_is_read(desk, of_file):

@@ -161,10 +161,7 @@ class Answers:
         if self._unwritten:
             self._write()
         offset, length, _ = _PLACE.unpack_from(self._index, row * _PLACE.size)
-        try:
-            return _decode(os.pread(self._log, length, offset))
-        except (OSError, msgspec.MsgspecError) as fault:
-            raise StoreError(f"{self._name} is damaged: an answer in it cannot be read") from fault
+        return self._decoded(offset, length)
 
     def of_status(self, *statuses: Status) -> Iterator[int]:
         """The numbers of the rows with one of these statuses, in order."""
@@ -186,9 +183,17 @@ class Answers:
         while begin < end:
             with self._translated():
                 head = os.pread(self._log, _HEAD.size, begin)
-                length = _HEAD.unpack(head)[0]
-                yield _decode(os.pread(self._log, length, begin + _HEAD.size))
+            length = _HEAD.unpack(head)[0]
+            yield self._decoded(begin + _HEAD.size, length)
             begin += _HEAD.size + length
+
+    def _decoded(self, offset: int, length: int) -> Outcome:
+        with self._translated():
+            record = os.pread(self._log, length, offset)
+        try:
+            return _decode(record)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+            raise StoreError(f"{self._name} is damaged: an answer in it cannot be read") from fault
 
     def _place(self, row: int, status: int, attempts: int, offset: int, length: int) -> None:
         at = row * _PLACE.size

@@ -155,7 +155,7 @@ class Runner:
             record.left_out, record.written = getattr(sink, "left_out", 0), True
         if record.state is JobState.WRITING:
             self._remember()
-            record.state, record.ended_at = JobState.DONE, self._clock()
+            record.state, record.ended_at, record.trouble = JobState.DONE, self._clock(), None
         self._save()
 
     @property

@@ -139,7 +139,7 @@ class RowLog:
     def _decoded(self, record: bytes) -> Row:
         try:
             return decoded(record)
-        except (msgspec.MsgspecError, ValueError) as fault:
+        except StoreError as fault:
             raise StoreError(f"{self.path} is damaged: a row in it cannot be read") from fault
 
     def _whole_rows(self) -> int:
@@ -221,8 +221,11 @@ def encoded(row: Row, number: int) -> bytes:
 
 
 def decoded(record: bytes) -> Row:
-    """The row that `encoded` made a record of."""
-    row: Row = _DECODER.decode(record)
+    """The row that `encoded` made a record of. Raises `StoreError` for what is none."""
+    try:
+        row: Row = _DECODER.decode(record)
+    except (msgspec.MsgspecError, ValueError) as fault:
+        raise StoreError("what is kept of a row is damaged, and cannot be read") from fault
     return row
 
 

@@ -115,6 +115,7 @@ def test_unknown_kinds_and_providers_are_refused() -> None:
         ("gemini-batch", {"max_tokens": 9}, "max_tokens"),
         ("openai-batch", {"version": "2024-10-21"}, "api_version"),
         ("mistral-batch", {"provider": "groq"}, "provider"),
+        ("anthropic-batch", {"window": "48h"}, "window"),
     ],
 )
 def test_a_setting_that_a_kind_has_no_use_for_is_refused(kind, setting, name) -> None:

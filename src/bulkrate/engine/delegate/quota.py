@@ -40,6 +40,8 @@ class Quotas:
             "lines_max": self._upstream.batch_lines_max,
             "bytes_max": self._upstream.batch_bytes_max,
             "tokens_max": self._upstream.batch_tokens_max,
+            "embedding_inputs_max": self._upstream.batch_inputs_max,
+            "batches_max": self._upstream.batches_max,
             "creates_per_hour": self._upstream.creates_per_hour,
         }
         return msgspec.structs.replace(

@@ -2,7 +2,7 @@
 
 None stands for a limit that is unknown or that does not exist; it is learnt from a refusal, or never met.
 What a batch costs is in `core.money.sellers`.
-Every number can be replaced by a setting of the upstream; nothing here is asked for over the network.
+Every limit can be replaced by a setting of the upstream; nothing here is asked for over the network.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -184,7 +185,7 @@ class MistralBatch:
             "endpoint": shard.endpoint,
             "model": shard.model,
             "metadata": {SHARD_KEY: shard.id, FINGERPRINT_KEY: shard.fingerprint},
-            "timeout_hours": int(shard.window.removesuffix("h")),
+            "timeout_hours": _hours(shard.window),
         }
         return Ask(post(_JOBS, asked), _read_job)
 
@@ -255,6 +256,12 @@ class MistralBatch:
             return self._find(shard, since, file_id, page + 1)
 
         return Ask(Call(method="GET", path=path), read_page)
+
+
+def _hours(window: str) -> int:
+    """A window such as `24h`, `7d` or `90m`, in whole hours."""
+    number = int(window[:-1])
+    return number * 24 if window.endswith("d") else ceil(number / 60) if window.endswith("m") else number
 
 
 def _answered(shard: Shard, ident: str, body: bytes, created: int) -> Result:

@@ -20,6 +20,7 @@ _TAKEN_BY = {
     "provider": ("openai-batch",),
     "max_tokens": ("anthropic-batch",),
     "api_version": ("anthropic-batch", "gemini-batch"),
+    "window": ("openai-batch", "mistral-batch"),
 }
 
 # Whose API a host is, so that nobody needs to say it.
@@ -42,15 +43,17 @@ def vendor_for(
     url: str | None = None,
     max_tokens: int | None = None,
     version: str | None = None,
+    window: str | None = None,
 ) -> Vendor:
     """The vendor of an upstream of `kind`.
 
     `provider` is for `openai-batch`: one of its dialects; without it the URL's host tells, and a host that
     nobody knows is taken to speak as OpenAI does. `max_tokens` is for Anthropic: the limit for lines that say
-    none. `version` is that of Anthropic's or Gemini's API. Raises `ConfigError`, also for a setting that the
-    kind has no use for.
+    none. `version` is that of Anthropic's or Gemini's API; `window` is for those who let one choose. Raises
+    `ConfigError`, also for a setting that the kind has no use for.
     """
-    for name, value in (("provider", provider), ("max_tokens", max_tokens), ("api_version", version)):
+    given = {"provider": provider, "max_tokens": max_tokens, "api_version": version, "window": window}
+    for name, value in given.items():
         if value is not None and kind in KINDS and kind not in _TAKEN_BY[name]:
             raise ConfigError(f"{name} means nothing to {kind}; it is for {' and '.join(_TAKEN_BY[name])}")
     if kind == "openai-batch":

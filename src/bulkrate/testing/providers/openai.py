@@ -7,6 +7,7 @@ billed, and what goes wrong on the way. `azure.py` is what is different there.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -33,6 +34,8 @@ class OpenAIProxy(Double):
     def __init__(self, upstream: str, *, key: str = "test-key") -> None:
         super().__init__(key=key)
         self._upstream = upstream.rstrip("/").removesuffix("/v1") + "/v1"
+        # Limits are of what was created before: one after the other.
+        self._creating = asyncio.Lock()
 
     def routes(self) -> list[Route]:
         """Files and batches."""
@@ -118,6 +121,10 @@ class OpenAIProxy(Double):
     # Batches
 
     async def _create(self, request: Request) -> Response:
+        async with self._creating:
+            return await self._create_next(request)
+
+    async def _create_next(self, request: Request) -> Response:
         asked = msgspec.json.decode(await request.body())
         if self.faults.models is not None or self.faults.enqueued_tokens_max is not None:
             await self._refresh()

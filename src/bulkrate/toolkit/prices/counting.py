@@ -31,16 +31,10 @@ Exact = Callable[[str], int]
 
 
 class Counter:
-    """Counts the tokens of requests. `basis` says how, for people."""
+    """Counts the tokens of requests: by tokenisers, or else by guessing."""
 
-    def __init__(self, basis: str, exact: Mapping[Vocabulary, Exact] | None = None) -> None:
-        self.basis = basis
+    def __init__(self, exact: Mapping[Vocabulary, Exact] | None = None) -> None:
         self._exact = exact
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether texts for OpenAI's models are counted exactly."""
-        return self._exact is not None
 
     def text(self, text: str, vocabulary: Vocabulary = Vocabulary.O200K) -> Guess:
         """The tokens of a text. Of another vendor's tokeniser there is always but a band."""
@@ -63,18 +57,14 @@ def counter(exact: bool | None = None) -> Counter:
     Raises `ConfigError` when `exact` is True and there are no tables.
     """
     if exact is False:
-        return _guessing()
+        return Counter()
     found = _tiktoken() or _bpe_openai()
     if found is None and exact:
         raise ConfigError(
             "there is no tokeniser to count exactly with; pip install 'bulkrate[tokens]', "
             "or tiktoken with its tables in TIKTOKEN_CACHE_DIR"
         )
-    return found or _guessing()
-
-
-def _guessing() -> Counter:
-    return Counter("guessed by script")
+    return found or Counter()
 
 
 def _tiktoken() -> Counter | None:
@@ -82,7 +72,7 @@ def _tiktoken() -> Counter | None:
     names = [vocabulary.value for vocabulary in (Vocabulary.O200K, Vocabulary.CL100K)]
     if not folder or not all(_has_table(Path(folder), name) for name in names) or not find_spec("tiktoken"):
         return None
-    return Counter("counted by tiktoken", _in_pieces("tiktoken"))
+    return Counter(_in_pieces("tiktoken"))
 
 
 def _has_table(folder: Path, name: str) -> bool:
@@ -93,7 +83,7 @@ def _has_table(folder: Path, name: str) -> bool:
 def _bpe_openai() -> Counter | None:
     if not find_spec("bpe_openai"):
         return None
-    return Counter("counted by bpe-openai", _in_pieces("bpe_openai"))
+    return Counter(_in_pieces("bpe_openai"))
 
 
 @contextmanager

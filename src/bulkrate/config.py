@@ -21,8 +21,10 @@ from bulkrate.core.deadline import window_s
 from bulkrate.core.delegation import OnLate
 from bulkrate.core.retry import Retry
 from bulkrate.errors import ConfigError
+from bulkrate.misfit import first_misfit
 from bulkrate.providers.batch.base import Vendor
 from bulkrate.providers.batch.vendors import vendor_for
+from bulkrate.reach import misread_headers, misread_url, misread_value
 from bulkrate.telemetry import LogFormat
 from bulkrate.wording import either
 
@@ -239,7 +241,8 @@ def load(
     try:
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as cause:
-        raise ConfigError(f"the configuration does not fit: {cause}") from cause
+        told = _does_not_fit(merged, layers)
+        raise told or ConfigError(f"the configuration does not fit: {cause}") from cause
     upstreams = {name: _with_url(name, upstream) for name, upstream in settings.upstreams.items()}
     settings = msgspec.structs.replace(settings, upstreams=upstreams)
     _check(settings)
@@ -250,6 +253,25 @@ def load(
         traces=msgspec.structs.replace(settings.traces, endpoint=_traces_endpoint(settings.traces, environ)),
         upstreams={name: _reveal(name, up, environ) for name, up in settings.upstreams.items()},
     )
+
+
+def _does_not_fit(merged: dict[str, Any], layers: list[tuple[str, dict[str, Any]]]) -> ConfigError | None:
+    """The first setting that does not fit, and where it was given."""
+    misfit = first_misfit(merged, Settings)
+    if misfit is None:
+        return None
+    given_in = (f"{source}: " for source, layer in reversed(layers) if _holds(layer, misfit.path))
+    return ConfigError(f"{next(given_in, '')}{'.'.join(misfit.path)} {misfit.words}")
+
+
+def _holds(layer: Any, path: tuple[str, ...]) -> bool:
+    for key in path:
+        if not isinstance(layer, dict):
+            return True  # a list, or what is not the table that it should be
+        if layer.get(key) is None:
+            return False
+        layer = layer[key]
+    return True
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -337,13 +359,16 @@ def _check(settings: Settings) -> None:
         raise ConfigError(
             f"traces.endpoint is {endpoint!r}; give the whole address, as http://localhost:4318"
         )
+    if not settings.data.strip():
+        raise ConfigError("data is ''; name a folder, which is made if it is not there")
     for name, upstream in settings.upstreams.items():
-        if not upstream.url.startswith(("http://", "https://")):
-            raise ConfigError(
-                f"upstreams.{name}.url is {upstream.address!r}; give the whole address, as http://localhost:8000/v1"
-            )
-        if upstream.ca_file is not None and not os.access(upstream.ca_file, os.R_OK):
-            raise ConfigError(f"upstreams.{name}.ca_file is {upstream.ca_file}, which cannot be read")
+        if not name.strip() or not name.isprintable():
+            raise ConfigError(f"upstreams: {name!r} is no name for an upstream; give one that can be shown")
+        _check_url(f"upstreams.{name}.url", upstream.url, "http://localhost:8000/v1")
+        if upstream.metrics_url is not None:
+            _check_url(f"upstreams.{name}.metrics_url", upstream.metrics_url, "http://localhost:8000/metrics")
+        if upstream.ca_file is not None:
+            _check_authorities(f"upstreams.{name}.ca_file", upstream.ca_file)
         _check_kind(name, upstream)
         fixed = {"model", "stream"} & {*upstream.set_fields, *upstream.drop_fields}
         if fixed:
@@ -351,6 +376,25 @@ def _check(settings: Settings) -> None:
                 f"upstreams.{name}: {fixed.pop()!r} is not for set_fields or drop_fields; "
                 "use aliases for the model, and write streams out of the input"
             )
+
+
+def _check_url(where: str, url: str, example: str) -> None:
+    if (reason := misread_url(url)) is not None:
+        raise ConfigError(
+            f"{where} is {shown_url(url)!r}, and {reason}; give the whole address, as {example}"
+        )
+
+
+def _check_authorities(where: str, path: str) -> None:
+    """Whether a file holds certificates: without one the upstream could not even be tried."""
+    import ssl  # noqa: PLC0415  # only who names such a file pays for it
+
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        raise ConfigError(f"{where} is {path}, which holds no certificate; give a file in PEM") from None
+    except OSError as cause:
+        raise ConfigError(f"{where} is {path}, which cannot be read: {cause.strerror}") from cause
 
 
 def shown_url(url: str) -> str:
@@ -433,6 +477,9 @@ def _reveal(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Upstre
         else value
         for header, value in upstream.headers.items()
     }
+    if (misread := misread_headers(headers)) is not None:
+        header, reason = misread
+        raise ConfigError(f"upstreams.{name}.headers: {header!r} {reason}; leave it out or write it anew")
     secret = revealed_key(upstream.webhook_secret, f"upstreams.{name}.webhook_secret", environ)
     return msgspec.structs.replace(
         upstream, url=upstream.url.rstrip("/"), key=key, headers=headers, webhook_secret=secret
@@ -445,7 +492,10 @@ def revealed_key(key: str | None, where: str, environ: Mapping[str, str]) -> str
         return None
     if not key.startswith(("env:", "file:")):
         raise ConfigError(f"{where} holds the secret itself; write env:NAME or file:PATH and keep it there")
-    return _secret(key, where, environ)
+    secret = _secret(key, where, environ)
+    if (reason := misread_value(secret)) is not None:
+        raise ConfigError(f"{where}: what {key} leads to {reason}, which no request can carry; write it anew")
+    return secret
 
 
 def _traces_endpoint(traces: Traces, environ: Mapping[str, str]) -> str | None:

@@ -24,11 +24,9 @@ VENDORS = {
 def row(provider: str, limits: Limits) -> str:
     models = "1" if limits.one_model else "any"
     windows = " to ".join(dict.fromkeys((limits.windows[0], limits.windows[-1])))
-    days = (limits.retention_s or 0) // 86_400
-    kept = "not told" if not days else f"{days} day{'s' if days > 1 else ''}"
     return (
         f"| `{provider}` | {limits.lines_max:,} | {limits.bytes_max // 1_000_000} | {models} | {windows} "
-        f"| {price(provider)} | {kept} |"
+        f"| {price(provider)} |"
     )
 
 

@@ -14,8 +14,6 @@ import msgspec
 #: When the sources were last read.
 READ_ON = "2026-11-21"
 
-_DAY_S = 86_400
-
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one provider, or a family of its models. To change some: `msgspec.structs.replace`."""
@@ -36,8 +34,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     one_model: bool = True
     #: The windows that may be asked for, shortest first; a batch may end earlier, and is expired later.
     windows: tuple[str, ...] = ("24h",)
-    #: How long results can be fetched after the end.
-    retention_s: int | None = None
     #: Where this was read.
     source: str = ""
 
@@ -50,7 +46,6 @@ _OPENAI = Limits(
     bytes_max=209_715_200,
     creates_per_hour=2_000,
     embedding_inputs_max=50_000,
-    retention_s=30 * _DAY_S,
     source="platform.openai.com/docs/guides/batch; the batch input's files expire after 30 days",
 )
 _ANTHROPIC = Limits(
@@ -58,7 +53,6 @@ _ANTHROPIC = Limits(
     # 256 MB with the frame around the requests.
     bytes_max=255 * _MB,
     one_model=False,
-    retention_s=29 * _DAY_S,
     source="platform.claude.com/docs/en/build-with-claude/batch-processing",
 )
 _GEMINI = Limits(
@@ -67,16 +61,12 @@ _GEMINI = Limits(
     bytes_max=2_000 * _MB,
     batches_max=100,
     windows=("48h",),
-    # The result file is one of the Files API's, which keeps files for 48 hours.
-    retention_s=2 * _DAY_S,
     source="ai.google.dev/gemini-api/docs/batch-api and /rate-limits",
 )
 _MISTRAL = Limits(
     lines_max=100_000,
     bytes_max=512 * _MB,
     windows=("24h", "48h", "72h", "96h", "120h", "144h", "168h"),
-    # "Batch results are available for download for 24 hours after completion."
-    retention_s=_DAY_S,
     source="docs.mistral.ai/resources/known-limitations (the guide says a million lines; the smaller counts)",
 )
 
@@ -89,7 +79,6 @@ LIMITS: dict[str, dict[str, Limits]] = {
             bytes_max=200 * _MB,
             creates_per_hour=None,
             embedding_inputs_max=50_000,
-            retention_s=14 * _DAY_S,
             source="learn.microsoft.com/azure/ai-foundry/openai/how-to/batch; batches there do not expire",
         )
     },
@@ -99,7 +88,6 @@ LIMITS: dict[str, dict[str, Limits]] = {
             # Its pages disagree, 100 MB or 200 MB; the smaller is always taken.
             bytes_max=100 * _MB,
             windows=("24h", "48h", "72h", "96h", "120h", "144h", "7d"),
-            retention_s=30 * _DAY_S,
             source="console.groq.com/docs/batch",
         )
     },
@@ -115,7 +103,6 @@ LIMITS: dict[str, dict[str, Limits]] = {
             lines_max=50_000,
             bytes_max=500 * _MB,
             windows=("24h", "48h", "72h", "168h", "336h"),
-            retention_s=30 * _DAY_S,
             source="alibabacloud.com/help/en/model-studio/batch-interfaces-compatible-with-openai",
         )
     },

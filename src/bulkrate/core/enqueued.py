@@ -32,7 +32,8 @@ class Quota:
 
     `limit` None: no limit is known. `told` when the settings or the provider said it; otherwise it was
     guessed from a refusal. `lines_max` is how many lines a batch may have, once one with more was refused for
-    its size. `learnt_at` is when a refusal taught the last of this, None where none did.
+    its size. `learnt_at` is when a refusal taught the last of this, None where none did. `why` is what was
+    said when nothing was taken, in words for people; nobody remembers it over a restart.
     """
 
     limit: int | None = None
@@ -41,6 +42,7 @@ class Quota:
     learnt_at: float | None = None
     refusals: int = 0
     not_before: float = 0.0
+    why: str | None = None
 
     def refused(
         self,
@@ -51,15 +53,17 @@ class Quota:
         retry_after_s: float | None,
         now: float,
         jitter: float,
+        why: str | None = None,
     ) -> Quota:
         """After a refusal of `asked` tokens beside the `enqueued` ones.
 
-        `limit` is what the provider said, if it did. `jitter` is in [0, 1).
+        `limit` is what the provider said, if it did, and `why` its own words. `jitter` is in [0, 1).
         """
         wait_s = min(_WAIT_S_MIN * 2 ** min(self.refusals, _REFUSALS_MAX), _WAIT_S_MAX)
         if retry_after_s is not None:
             wait_s = min(retry_after_s, _WAIT_S_MAX)
-        waits = replace(self, refusals=self.refusals + 1, not_before=now + wait_s * (1 + jitter / 4))
+        not_before = now + wait_s * (1 + jitter / 4)
+        waits = replace(self, refusals=self.refusals + 1, not_before=not_before, why=why)
         if limit:  # none at all is no limit, but a way to say no
             return replace(waits, limit=limit, told=True, learnt_at=now)
         if self.told:
@@ -83,7 +87,7 @@ class Quota:
         """
         not_before = min(self.not_before, now + _WAIT_S_MAX * 1.25)
         if self.learnt_at is None or abs(now - self.learnt_at) > _LESSON_S:
-            return replace(given, refusals=self.refusals, not_before=not_before)
+            return replace(given, refusals=self.refusals, not_before=not_before, why=self.why)
         if self.limit is None or (given.told and given.limit is not None and self.limit > given.limit):
             return replace(self, limit=given.limit, told=given.told, not_before=not_before)
         return replace(self, not_before=not_before)
@@ -93,11 +97,11 @@ class Quota:
         limit = self.limit
         if limit is not None and not self.told:
             limit = max(int(limit * _GROWS), enqueued)
-        return replace(self, limit=limit, refusals=0, not_before=0.0)
+        return replace(self, limit=limit, refusals=0, not_before=0.0, why=None)
 
-    def held(self, *, now: float) -> Quota:
+    def held(self, *, now: float, why: str) -> Quota:
         """After a refusal that is not about tokens, and that somebody has to do something about."""
-        return replace(self, not_before=now + _WAIT_S_MIN)
+        return replace(self, not_before=now + _WAIT_S_MIN, why=why)
 
     def released(self) -> Quota:
         """After something of ours ended: there may be room at once."""
@@ -126,7 +130,8 @@ def portion(
     told; what is left of it is not handed out in crumbs.
     """
     if now < quota.not_before:
-        return Portion(0, why=f"it took no more; it is asked again in {_in_words(quota.not_before - now)}")
+        why = quota.why.rstrip(" .") if quota.why else "it took no more"
+        return Portion(0, why=f"{why}; it is asked again in {_in_words(quota.not_before - now)}")
     if quota.limit is None:
         return Portion(None)
     there = sum(enqueued.values())

@@ -177,3 +177,21 @@ async def test_an_upload_that_somebody_removed_before_it_was_used_is_sent_up_aga
         assert (await house.until_ended(batch_id)).request_counts.completed == 3
     assert openai.created == [3]
     assert openai.bought(ids) == once(ids)
+
+
+async def test_an_account_that_is_found_over_its_limit_after_creation_is_said_in_the_providers_words(
+    data, openai
+):
+    """What was read was once only that it took no more."""
+    ids, clock = fresh_ids(3), Clock()
+    openai.go_wrong(broke_late=True, jobs=1)
+    async with housed(data, {"provider": delegated(openai)}, clock=clock) as house:
+        batch_id = await house.begin(ids)
+        waiting = await house.until(batch_id, lambda batch: batch.progress.paused is not None)
+        assert waiting.progress.paused.startswith(
+            "provider: Billing hard limit has been reached; it is asked"
+        )
+        clock.ahead_s += 100
+        assert (await house.until_ended(batch_id)).request_counts.completed == 3
+    assert openai.created == [3, 3]
+    assert openai.bought(ids) == once(ids)

@@ -122,8 +122,7 @@ def _refused(driven: Driven, remote: RemoteRecord, refusal: Refusal, *, named: b
         elif refusal.why is Why.QUOTA:
             driven.quotas.refused(remote, refusal, remotes=driven.remotes.values(), now=now)
         else:
-            driven.pause(refusal.message, key_refused=True)
-            driven.quotas.hold(remote, now=now)
+            driven.quotas.hold(remote, refusal, now=now)
         return Verdict(generation=remote.generation - 1, rejections=remote.rejections)
     if refusal.why is Why.MODEL:  # all lines have the same
         named = False

@@ -92,6 +92,10 @@ class Quotas:
         """How long nothing shall be created for a model, after a refusal."""
         return max(0.0, self._quota(model, now).not_before - now)
 
+    def why(self, model: str) -> str:
+        """What was said when nothing more was taken for a model."""
+        return self._quotas[model].why or "its quota of enqueued tokens was full"
+
     def refused(
         self, remote: RemoteRecord, refusal: Refusal, *, remotes: Iterable[RemoteRecord], now: float
     ) -> bool:
@@ -110,6 +114,7 @@ class Quotas:
             retry_after_s=refusal.retry_after_s,
             now=now,
             jitter=random.random(),  # noqa: S311  # spreads retries
+            why=refusal.message,
         )
         self._quotas[remote.sent_as] = quota
         return quota.limit is not None and remote.tokens > quota.limit and remote.lines > 1
@@ -127,9 +132,9 @@ class Quotas:
             there = sum(one.tokens for one in remotes if one.sent_as == remote.sent_as and is_under_way(one))
             self._quotas[remote.sent_as] = quota.accepted(enqueued=there)
 
-    def hold(self, remote: RemoteRecord, *, now: float) -> None:
+    def hold(self, remote: RemoteRecord, refusal: Refusal, *, now: float) -> None:
         """Nothing gets in, for a reason that lies with the account: wait a while."""
-        self._quotas[remote.sent_as] = self._quota(remote.sent_as, now).held(now=now)
+        self._quotas[remote.sent_as] = self._quota(remote.sent_as, now).held(now=now, why=refusal.message)
 
     def too_large(self, remote: RemoteRecord, *, now: float) -> None:
         """A remote batch had more lines or bytes than the provider takes: the next have half."""

@@ -59,7 +59,7 @@ async def submit(driven: Driven, remote: RemoteRecord, batch: BatchRecord) -> Re
     now = driven.context.clock()
     wait_s = driven.quotas.wait_s(remote.sent_as, now=now)
     if wait_s > 0:
-        waiting = f"{driven.name}: its quota of enqueued tokens was full"
+        waiting = f"{driven.name}: {driven.quotas.why(remote.sent_as)}"
         return await driven.note(remote, waiting=waiting, look_at=now + wait_s)
     return await _create(driven, remote, shard)
 

@@ -169,7 +169,7 @@ class Double(ABC):
         job.faults = faults.for_a_job()
         if not self.validates:
             job.faults = msgspec.structs.replace(
-                job.faults, invalid=False, invalid_lines=[], quota_full_late=False
+                job.faults, invalid=False, invalid_lines=[], quota_full_late=False, broke_late=False
             )
         self.jobs[ident] = job
         self.books.created.append({"id": ident, "lines": len(lines), **about})

@@ -60,6 +60,8 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     invalid: bool = False
     #: The quota is found to be full only after creation: the job fails. As OpenAI does.
     quota_full_late: bool = False
+    #: The same of an account that is over its limit. OpenAI's wire alone.
+    broke_late: bool = False
     #: HTTP status of lines that fail, by number from 1.
     line_status: dict[int, int] = {}
     #: Results, by number of the line from 1: those that come twice, and those that do not come though they

@@ -76,7 +76,8 @@ class Job:
     def invalid(self) -> bool:
         """Whether validation refuses it."""
         faults = self.faults
-        return faults.invalid or faults.quota_full_late or bool(faults.invalid_lines)
+        late = faults.quota_full_late or faults.broke_late
+        return faults.invalid or late or bool(faults.invalid_lines)
 
     @property
     def tokens(self) -> int:

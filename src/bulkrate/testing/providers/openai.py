@@ -297,6 +297,9 @@ def _faults(job: Job) -> list[dict[str, Any]]:
     if job.faults.quota_full_late:
         words = _quota_words(job.faults.enqueued_tokens_max)
         return [{"code": "token_limit_exceeded", "message": words, "param": None, "line": None}]
+    if job.faults.broke_late:
+        words = "Billing hard limit has been reached."
+        return [{"code": "billing_hard_limit_reached", "message": words, "param": None, "line": None}]
     if not job.faults.invalid_lines:
         message = "The input file could not be read."
         return [{"code": "invalid_request", "message": message, "param": "file_id", "line": None}]

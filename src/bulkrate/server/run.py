@@ -88,7 +88,17 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP, with OpenAI's error body for what is not HTTP, and a bound on headers."""
+    """uvicorn's HTTP, with OpenAI's error body for what is not HTTP, and bounds on all that is no body."""
+
+    #: Bytes that came since the parser told of anything: a piece of a header, a trailer or a chunk's
+    #: extension that goes on and on. It keeps what it has not told, and copies it with each further piece.
+    _silent_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._silent_bytes += len(data)
+        super().data_received(data)
+        if self._silent_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+            self.send_400_response("Invalid HTTP request received.")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -102,7 +112,19 @@ class _Protocol(HttpToolsProtocol):
         self._count_head(name, value)
         super().on_header(name, value)
 
+    def on_body(self, body: bytes) -> None:
+        self._silent_bytes = 0
+        super().on_body(body)
+
+    def on_chunk_header(self) -> None:
+        self._silent_bytes = 0
+
+    def on_message_complete(self) -> None:
+        self._silent_bytes = 0
+        super().on_message_complete()
+
     def _count_head(self, *pieces: bytes) -> None:
+        self._silent_bytes = 0
         self._head_bytes += sum(map(len, pieces))
         if self._head_bytes > HEAD_BYTES_MAX:
             # httptools turns this into a parser error, and that into send_400_response.

@@ -1,4 +1,5 @@
-"""The ASGI app: the table of operations as routes, inside two layers that stamp headers and answer errors.
+"""The ASGI app: the table of operations as routes, inside layers that read refused bodies out, stamp headers,
+trace and answer errors.
 
 A value built from lists; it starts nothing and holds nothing but the engine it was given.
 """
@@ -18,6 +19,7 @@ from bulkrate.server.auth import project_of
 from bulkrate.server.body import read_json
 from bulkrate.server.errors import AnswerErrors, not_found, refused_answer
 from bulkrate.server.headers import StampHeaders
+from bulkrate.server.linger import LingerForBodies
 from bulkrate.server.openapi import describing
 from bulkrate.server.operations import Call, Form, Json, Operation
 from bulkrate.server.query import read_query
@@ -41,7 +43,7 @@ def create_app(engine: Engine) -> ASGIApp:
         *(route for prefix in PREFIXES for route in _routes(engine, kept, prefix=prefix)),
     ]
     router = Router(routes, redirect_slashes=False, default=not_found)
-    return StampHeaders(TraceRequests(AnswerErrors(router)))
+    return LingerForBodies(StampHeaders(TraceRequests(AnswerErrors(router))))
 
 
 def _routes(engine: Engine, operations: Iterable[Operation], *, prefix: str) -> list[Route]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from bulkrate.store.batches import BatchStore
 from bulkrate.store.census import Census
 from bulkrate.store.database import Database
-from bulkrate.store.files import FileStore, UploadStore
+from bulkrate.store.files import FileStore
 from bulkrate.store.keys import KeyStore
 from bulkrate.store.remote import RemoteStore
+from bulkrate.store.uploads import UploadStore
 from bulkrate.store.upstreams import UpstreamStore
 from bulkrate.store.webhooks import WebhookStore
 from bulkrate.store.work import WorkStore

@@ -34,20 +34,15 @@ class BatchStore:
         The caller compares `idempotency_digest` of what comes back with its own.
         """
         with self._db.write() as connection:
-            if batch.idempotency_key is not None:
-                row = connection.execute(_by_idempotency_key(batch)).mappings().first()
-                if row:
-                    return BatchRecord.of(row)
-            return _insert(connection, batch)
+            return _known(connection, batch) or _insert(connection, batch)
 
     def create_retry(self, batch: BatchRecord) -> BatchRecord | None:
         """Like `create`, but None while another batch of the family is live: two would do the same lines."""
         live = exists().where(batches.c.family == batch.family, batches.c.status.in_(_LIVE))
         with self._db.write() as connection:
-            if batch.idempotency_key is not None:
-                row = connection.execute(_by_idempotency_key(batch)).mappings().first()
-                if row:
-                    return BatchRecord.of(row)
+            known = _known(connection, batch)
+            if known is not None:
+                return known
             if connection.execute(select(live)).scalar():
                 return None
             return _insert(connection, batch)
@@ -68,31 +63,32 @@ class BatchStore:
         query = query.order_by(batches.c.seq.desc()).limit(limit)
         if after is not None:
             query = query.where(batches.c.seq < after.seq)
-        return self._all(query)
+        return self._db.all(BatchRecord, query)
 
     def family(self, family: str) -> list[BatchRecord]:
         """The first batch and all its retries, oldest first."""
-        return self._all(select(batches).where(batches.c.family == family).order_by(batches.c.seq))
+        return self._db.all(
+            BatchRecord, select(batches).where(batches.c.family == family).order_by(batches.c.seq)
+        )
 
     def unplanned(self, *, limit: int) -> list[BatchRecord]:
         """Up to `limit` live batches whose lines are not known yet, oldest first."""
         live = batches.c.status.in_(_LIVE)
         query = select(batches).where(live, ~batches.c.planned).order_by(batches.c.seq)
-        return self._all(query.limit(limit))
+        return self._db.all(BatchRecord, query.limit(limit))
 
     def sent(self) -> list[BatchRecord]:
         """Batches in progress of which every shard is done."""
         open_shard = exists().where(shards.c.batch_id == batches.c.id, ~shards.c.done)
         in_progress = batches.c.status == Status.IN_PROGRESS.value
-        return self._all(select(batches).where(in_progress, batches.c.planned, ~open_shard))
+        return self._db.all(BatchRecord, select(batches).where(in_progress, batches.c.planned, ~open_shard))
 
     def due(self, *, now: float) -> list[str]:
         """Batches in progress whose window has closed."""
         query = select(batches.c.id).where(
             batches.c.status == Status.IN_PROGRESS.value, batches.c.expires_at <= now
         )
-        with self._db.read() as connection:
-            return list(connection.execute(query).scalars())
+        return self._db.column(query)
 
     def settled(self, epoch: int) -> list[BatchRecord]:
         """Closing batches of which no worker but this one holds a line: ready for the last account."""
@@ -100,7 +96,7 @@ class BatchStore:
             ranges.c.batch_id == batches.c.id, ranges.c.epoch.is_not(None), ranges.c.epoch != epoch
         )
         query = select(batches).where(batches.c.status.in_(_CLOSING), batches.c.planned, ~held)
-        return self._all(query.order_by(batches.c.seq))
+        return self._db.all(BatchRecord, query.order_by(batches.c.seq))
 
     def statuses(self, batch_ids: Sequence[str]) -> dict[str, Status]:
         """Where these batches stand."""
@@ -238,13 +234,7 @@ class BatchStore:
             return status
 
     def _one(self, *conditions: Any) -> BatchRecord | None:
-        with self._db.read() as connection:
-            row = connection.execute(select(batches).where(*conditions)).mappings().first()
-        return BatchRecord.of(row) if row else None
-
-    def _all(self, query: Any) -> list[BatchRecord]:
-        with self._db.read() as connection:
-            return [BatchRecord.of(row) for row in connection.execute(query).mappings()]
+        return self._db.first(BatchRecord, select(batches).where(*conditions))
 
 
 def _insert(connection: Connection, batch: BatchRecord) -> BatchRecord:
@@ -252,10 +242,15 @@ def _insert(connection: Connection, batch: BatchRecord) -> BatchRecord:
     return replace(batch, seq=seq)
 
 
-def _by_idempotency_key(batch: BatchRecord) -> Any:
-    return select(batches).where(
+def _known(connection: Connection, batch: BatchRecord) -> BatchRecord | None:
+    """The batch that was created with the same idempotency key, if this one has a key."""
+    if batch.idempotency_key is None:
+        return None
+    query = select(batches).where(
         batches.c.project == batch.project, batches.c.idempotency_key == batch.idempotency_key
     )
+    row = connection.execute(query).mappings().first()
+    return BatchRecord.of(row) if row else None
 
 
 def _lock(connection: Connection, batch_id: str) -> Any:

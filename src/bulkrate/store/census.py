@@ -40,8 +40,7 @@ class Census:
         """Up to `limit` batches that have not ended, oldest first."""
         columns = [batches.c[name] for name in RunningBatch.__dataclass_fields__]
         query = select(*columns).where(batches.c.status.in_(_LIVE)).order_by(batches.c.seq).limit(limit)
-        with self._db.read() as connection:
-            return [RunningBatch.of(row) for row in connection.execute(query).mappings()]
+        return self._db.all(RunningBatch, query)
 
     def files(self) -> dict[tuple[str, str], tuple[int, int]]:
         """How many files there are and how many bytes they have, by purpose and status.

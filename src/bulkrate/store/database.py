@@ -11,13 +11,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import URL, Connection, Engine, Select, UpdateBase, create_engine, event, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from bulkrate.errors import StoreError
+from bulkrate.store.records import Record
 from bulkrate.store.schema import SCHEMA_VERSION, about, metadata
+
+R = TypeVar("R", bound=Record)
 
 # A writer waits this long for another's commit. Commits take milliseconds; only a stuck process makes one
 # wait longer.
@@ -61,6 +64,32 @@ class Database:
                 yield connection
         finally:
             self._turn.release()
+
+    def first(self, record: type[R], query: Select[Any]) -> R | None:
+        """The first row that a query finds, as a record; None when it finds none."""
+        with self.read() as connection:
+            row = connection.execute(query).mappings().first()
+        return record.of(row) if row else None
+
+    def all(self, record: type[R], query: Select[Any]) -> list[R]:
+        """Every row that a query finds, as records."""
+        with self.read() as connection:
+            return [record.of(row) for row in connection.execute(query).mappings()]
+
+    def column(self, query: Select[Any]) -> list[Any]:
+        """The first column of every row that a query finds."""
+        with self.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def value(self, query: Select[Any]) -> Any:
+        """The first column of the first row that a query finds; None when it finds none."""
+        with self.read() as connection:
+            return connection.execute(query).scalar()
+
+    def change(self, statement: UpdateBase) -> int:
+        """A transaction of one statement; how many rows it changed."""
+        with self.write() as connection:
+            return connection.execute(statement).rowcount
 
     def close(self) -> None:
         """Close every connection."""

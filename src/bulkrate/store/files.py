@@ -1,17 +1,16 @@
-"""Records of files and uploads."""
+"""Records of files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or_, select, update
-from sqlalchemy import delete as delete_from
+from sqlalchemy import ColumnElement, and_, exists, insert, or_, select, update
 
 from bulkrate.core.lifecycle import Status
 from bulkrate.store.database import Database
-from bulkrate.store.records import FileRecord, PartRecord, UploadRecord
-from bulkrate.store.schema import batches, files, upload_parts, uploads
+from bulkrate.store.records import FileRecord
+from bulkrate.store.schema import batches, files, upload_parts
 
 _LIVE = [status.value for status in Status if not status.terminal]
 
@@ -33,16 +32,12 @@ class FileStore:
     def get(self, project: str, file_id: str, *, now: float) -> FileRecord | None:
         """The file, unless it is another project's, deleted or expired."""
         query = select(files).where(files.c.id == file_id, files.c.project == project, _visible(now))
-        with self._db.read() as connection:
-            row = connection.execute(query).mappings().first()
-        return FileRecord.of(row) if row else None
+        return self._db.first(FileRecord, query)
 
     def place(self, project: str, file_id: str) -> FileRecord | None:
         """Where a file stands in lists, even if it was deleted since."""
         query = select(files).where(files.c.id == file_id, files.c.project == project)
-        with self._db.read() as connection:
-            row = connection.execute(query).mappings().first()
-        return FileRecord.of(row) if row else None
+        return self._db.first(FileRecord, query)
 
     def page(
         self,
@@ -61,8 +56,7 @@ class FileStore:
         if after is not None:
             query = query.where(files.c.seq < after.seq if newest_first else files.c.seq > after.seq)
         query = query.order_by(files.c.seq.desc() if newest_first else files.c.seq)
-        with self._db.read() as connection:
-            return [FileRecord.of(row) for row in connection.execute(query).mappings()]
+        return self._db.all(FileRecord, query)
 
     def delete(self, project: str, file_id: str, *, now: int) -> bool:
         """Take the file away from its owner; whether there was one. Its bytes go when no batch reads them."""
@@ -71,8 +65,7 @@ class FileStore:
             .where(files.c.id == file_id, files.c.project == project, _visible(now))
             .values(deleted_at=now)
         )
-        with self._db.write() as connection:
-            return connection.execute(query).rowcount == 1
+        return self._db.change(query) == 1
 
     def expire(self, *, now: int) -> int:
         """Delete what has reached its `expires_at`; how many."""
@@ -81,8 +74,7 @@ class FileStore:
             .where(files.c.deleted_at.is_(None), files.c.expires_at <= now)
             .values(deleted_at=now)
         )
-        with self._db.write() as connection:
-            return connection.execute(query).rowcount
+        return self._db.change(query)
 
     def unreferenced(self, *, limit: int) -> list[FileRecord]:
         """Deleted files whose bytes nobody reads any more.
@@ -113,8 +105,7 @@ class FileStore:
             )
             .limit(limit)
         )
-        with self._db.read() as connection:
-            return [FileRecord.of(row) for row in connection.execute(query).mappings()]
+        return self._db.all(FileRecord, query)
 
     def unknown(self, blobs: Sequence[str]) -> set[str]:
         """Those of `blobs` that no file and no part of an upload stands on."""
@@ -126,97 +117,8 @@ class FileStore:
 
     def purged(self, file_id: str) -> None:
         """Note that a deleted file's bytes are gone."""
-        with self._db.write() as connection:
-            connection.execute(update(files).where(files.c.id == file_id).values(purged=True))
-
-
-class UploadStore:
-    """Uploads and their parts."""
-
-    def __init__(self, database: Database) -> None:
-        self._db = database
-
-    def add(self, upload: UploadRecord) -> None:
-        """Begin an upload."""
-        with self._db.write() as connection:
-            connection.execute(insert(uploads).values(**upload.values()))
-
-    def get(self, project: str, upload_id: str) -> UploadRecord | None:
-        """The upload, unless it is another project's."""
-        query = select(uploads).where(uploads.c.id == upload_id, uploads.c.project == project)
-        with self._db.read() as connection:
-            row = connection.execute(query).mappings().first()
-        return UploadRecord.of(row) if row else None
-
-    def add_part(self, part: PartRecord) -> bool:
-        """Record a part whose bytes are durable; False when the upload is no longer pending."""
-        with self._db.write() as connection:
-            pending = select(uploads.c.id).where(
-                uploads.c.id == part.upload_id, uploads.c.status == "pending"
-            )
-            if connection.execute(pending).first() is None:
-                return False
-            connection.execute(insert(upload_parts).values(**part.values()))
-            return True
-
-    def parts(self, upload_id: str) -> list[PartRecord]:
-        """All parts, in no order that matters."""
-        query = select(upload_parts).where(upload_parts.c.upload_id == upload_id)
-        with self._db.read() as connection:
-            return [PartRecord.of(row) for row in connection.execute(query).mappings()]
-
-    def received(self, upload_id: str) -> int:
-        """How many bytes the parts have so far."""
-        query = select(func.coalesce(func.sum(upload_parts.c.bytes), 0)).where(
-            upload_parts.c.upload_id == upload_id
-        )
-        with self._db.read() as connection:
-            return int(connection.execute(query).scalar_one())
-
-    def complete(self, upload_id: str, file: FileRecord) -> bool:
-        """Turn a pending upload into `file`; False when it is no longer pending."""
-        with self._db.write() as connection:
-            if not _end(connection, upload_id, "completed", file_id=file.id):
-                return False
-            connection.execute(insert(files).values(**file.values()))
-            return True
-
-    def end(self, upload_id: str, status: str) -> bool:
-        """Cancel or expire a pending upload; False when it is no longer pending."""
-        with self._db.write() as connection:
-            return _end(connection, upload_id, status)
-
-    def lapsed(self, *, now: int) -> list[str]:
-        """Pending uploads past their `expires_at`."""
-        query = select(uploads.c.id).where(uploads.c.status == "pending", uploads.c.expires_at <= now)
-        with self._db.read() as connection:
-            return list(connection.execute(query).scalars())
-
-    def ended_with_parts(self) -> list[str]:
-        """Ended uploads that still have parts lying about."""
-        query = (
-            select(upload_parts.c.upload_id)
-            .join(uploads, uploads.c.id == upload_parts.c.upload_id)
-            .where(uploads.c.status != "pending")
-            .distinct()
-        )
-        with self._db.read() as connection:
-            return list(connection.execute(query).scalars())
-
-    def forget_parts(self, upload_id: str) -> None:
-        """Remove the records of parts whose bytes are gone."""
-        with self._db.write() as connection:
-            connection.execute(delete_from(upload_parts).where(upload_parts.c.upload_id == upload_id))
+        self._db.change(update(files).where(files.c.id == file_id).values(purged=True))
 
 
 def _visible(now: float) -> ColumnElement[bool]:
     return and_(files.c.deleted_at.is_(None), or_(files.c.expires_at.is_(None), files.c.expires_at > now))
-
-
-def _end(connection: Connection, upload_id: str, status: str, **values: str) -> bool:
-    query = (
-        update(uploads)
-        .where(uploads.c.id == upload_id, uploads.c.status == "pending")
-        .values(status=status, **values)
-    )
-    return connection.execute(query).rowcount == 1

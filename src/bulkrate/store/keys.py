@@ -30,10 +30,7 @@ class KeyStore:
 
     def all(self) -> list[KeyRecord]:
         """Every key that ever was, oldest first."""
-        with self._db.read() as connection:
-            return [
-                KeyRecord.of(row) for row in connection.execute(select(keys).order_by(keys.c.seq)).mappings()
-            ]
+        return self._db.all(KeyRecord, select(keys).order_by(keys.c.seq))
 
     def matching(self, which: str) -> list[KeyRecord]:
         """The active keys that `which` may mean, oldest first.
@@ -64,10 +61,9 @@ class KeyStore:
     def project_of(self, digest: str) -> str | None:
         """The project of the active key with this digest."""
         query = select(keys.c.project).where(keys.c.digest == digest, _ACTIVE)
-        with self._db.read() as connection:
-            return connection.execute(query).scalar()
+        project: str | None = self._db.value(query)
+        return project
 
     def any_active(self) -> bool:
         """Whether there is a key that is not revoked."""
-        with self._db.read() as connection:
-            return bool(connection.execute(select(exists().where(_ACTIVE))).scalar())
+        return bool(self._db.value(select(exists().where(_ACTIVE))))

@@ -58,8 +58,7 @@ class RemoteStore:
 
     def release_all(self, epoch: int) -> None:
         """Let go of the lines that the worker claimed and made no remote batch of."""
-        with self._db.write() as connection:
-            connection.execute(update(ranges).where(ranges.c.epoch == epoch).values(epoch=None))
+        self._db.change(update(ranges).where(ranges.c.epoch == epoch).values(epoch=None))
 
     def note(self, epoch: int, remote: RemoteRecord, **facts: Any) -> RemoteRecord:
         """Write down facts about a remote batch, by their names in the record. Raises `Fenced`."""
@@ -94,8 +93,7 @@ class RemoteStore:
         this = and_(
             remotes.c.remote_id == remote_id, remotes.c.upstream == upstream, remotes.c.removed_at.is_(None)
         )
-        with self._db.write() as connection:
-            return connection.execute(update(remotes).where(this).values(look_at=0.0)).rowcount > 0
+        return self._db.change(update(remotes).where(this).values(look_at=0.0)) > 0
 
     # --- what there is ---
 
@@ -109,14 +107,12 @@ class RemoteStore:
     def of_strangers(self, upstreams: Collection[str]) -> list[RemoteRecord]:
         """The open remote batches of all upstreams but these."""
         query = select(remotes).where(remotes.c.removed_at.is_(None), remotes.c.upstream.not_in(upstreams))
-        with self._db.read() as connection:
-            return [RemoteRecord.of(row) for row in connection.execute(query).mappings()]
+        return self._db.all(RemoteRecord, query)
 
     def of_batch(self, batch_id: str) -> list[RemoteRecord]:
         """All remote batches that a batch ever had, oldest first."""
         query = select(remotes).where(remotes.c.batch_id == batch_id).order_by(remotes.c.seq)
-        with self._db.read() as connection:
-            return [RemoteRecord.of(row) for row in connection.execute(query).mappings()]
+        return self._db.all(RemoteRecord, query)
 
     def held(self, remote: RemoteRecord) -> list[Range]:
         """The ranges whose lines a remote batch holds."""
@@ -127,24 +123,21 @@ class RemoteStore:
     def created_since(self, upstream: str, *, since: float) -> int:
         """How many create calls were made at an upstream since a moment."""
         query = select(func.count()).where(remotes.c.upstream == upstream, remotes.c.create_asked_at >= since)
-        with self._db.read() as connection:
-            return int(connection.execute(query).scalar_one())
+        return int(self._db.value(query))
 
     def hastened(self, upstream: str) -> set[int]:
         """The remote batches, by `seq`, of which the provider has news (see `hasten`)."""
         query = select(remotes.c.seq).where(
             remotes.c.upstream == upstream, remotes.c.remote_id.is_not(None), remotes.c.look_at == 0
         )
-        with self._db.read() as connection:
-            return set(connection.execute(query.where(remotes.c.collected_at.is_(None))).scalars())
+        return set(self._db.column(query.where(remotes.c.collected_at.is_(None))))
 
     def known_ids(self, upstream: str) -> set[str]:
         """The provider's ids of all batches that are known to be ours."""
         query = select(remotes.c.remote_id).where(
             remotes.c.upstream == upstream, remotes.c.remote_id.is_not(None)
         )
-        with self._db.read() as connection:
-            return set(connection.execute(query).scalars())
+        return set(self._db.column(query))
 
     # --- what refusals taught ---
 
@@ -159,8 +152,7 @@ class RemoteStore:
     def lessons(self, upstream: str) -> list[LessonRecord]:
         """What is known of the quotas of an upstream."""
         query = select(lessons).where(lessons.c.upstream == upstream)
-        with self._db.read() as connection:
-            return [LessonRecord.of(row) for row in connection.execute(query).mappings()]
+        return self._db.all(LessonRecord, query)
 
     # --- for whoever asks about a batch ---
 
@@ -203,8 +195,7 @@ class RemoteStore:
         """What of these batches was answered by providers' batch APIs, by batch, upstream and model."""
         query = select(purchases).where(purchases.c.batch_id.in_(batch_ids))
         order = (purchases.c.batch_id, purchases.c.upstream, purchases.c.model)
-        with self._db.read() as connection:
-            return [Purchase.of(row) for row in connection.execute(query.order_by(*order)).mappings()]
+        return self._db.all(Purchase, query.order_by(*order))
 
     def tell(self, epoch: int, batch_id: str, moving: Moving) -> None:
         """Say how a batch moves at this worker. Raises `Fenced`."""

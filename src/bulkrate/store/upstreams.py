@@ -31,8 +31,7 @@ class UpstreamStore:
 
     def forget_all(self) -> None:
         """Forget what earlier workers knew."""
-        with self._db.write() as connection:
-            connection.execute(delete(upstreams))
+        self._db.change(delete(upstreams))
 
     def all(self) -> list[UpstreamRecord]:
         """What is known, by name."""
@@ -58,8 +57,7 @@ class UpstreamStore:
     def release(self, epoch: int, name: str) -> None:
         """Let go of an upstream that is not driven any more."""
         mine = and_(upstream_holders.c.name == name, upstream_holders.c.epoch == epoch)
-        with self._db.write() as connection:
-            connection.execute(delete(upstream_holders).where(mine))
+        self._db.change(delete(upstream_holders).where(mine))
 
     def windows(self) -> dict[str, dict[str, int]]:
         """How many lines in flight each upstream was last seen to do well with, by model."""

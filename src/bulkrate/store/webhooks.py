@@ -57,8 +57,7 @@ class WebhookStore:
         if after is not None:
             query = query.where(webhooks.c.seq < after.seq if newest_first else webhooks.c.seq > after.seq)
         query = query.order_by(webhooks.c.seq.desc() if newest_first else webhooks.c.seq)
-        with self._db.read() as connection:
-            return [WebhookRecord.of(row) for row in connection.execute(query).mappings()]
+        return self._db.all(WebhookRecord, query)
 
     def count(self, project: str) -> int:
         """How many endpoints a project has."""
@@ -91,13 +90,12 @@ class WebhookStore:
         query = query.order_by(
             deliveries.c.attempts > 0, deliveries.c.next_attempt_at, deliveries.c.seq
         ).limit(limit)
-        with self._db.read() as connection:
-            return [DeliveryRecord.of(row) for row in connection.execute(query).mappings()]
+        return self._db.all(DeliveryRecord, query)
 
     def next_due(self) -> float | None:
         """The moment at which the next delivery is to be tried; None when nothing is pending."""
-        with self._db.read() as connection:
-            return connection.execute(select(func.min(deliveries.c.next_attempt_at)).where(_PENDING)).scalar()
+        moment: float | None = self._db.value(select(func.min(deliveries.c.next_attempt_at)).where(_PENDING))
+        return moment
 
     def settle(
         self,
@@ -123,17 +121,14 @@ class WebhookStore:
                 last_error=last_error,
             )
         )
-        with self._db.write() as connection:
-            return connection.execute(query).rowcount == 1
+        return self._db.change(query) == 1
 
     def delivery(self, webhook_id: str, delivery_id: str) -> DeliveryRecord | None:
         """The delivery, unless it is another endpoint's."""
         query = select(deliveries).where(
             deliveries.c.id == delivery_id, deliveries.c.webhook_id == webhook_id
         )
-        with self._db.read() as connection:
-            row = connection.execute(query).mappings().first()
-        return DeliveryRecord.of(row) if row else None
+        return self._db.first(DeliveryRecord, query)
 
     def deliveries_page(
         self, webhook_id: str, *, after: DeliveryRecord | None, limit: int
@@ -143,19 +138,15 @@ class WebhookStore:
         if after is not None:
             query = query.where(deliveries.c.seq < after.seq)
         query = query.order_by(deliveries.c.seq.desc()).limit(limit)
-        with self._db.read() as connection:
-            return [DeliveryRecord.of(row) for row in connection.execute(query).mappings()]
+        return self._db.all(DeliveryRecord, query)
 
     def prune(self, *, older_than: int) -> int:
         """Forget deliveries that ended and were created before this moment; how many."""
         query = delete_from(deliveries).where(~_PENDING, deliveries.c.created_at < older_than)
-        with self._db.write() as connection:
-            return connection.execute(query).rowcount
+        return self._db.change(query)
 
     def _one(self, *conditions: Any) -> WebhookRecord | None:
-        with self._db.read() as connection:
-            row = connection.execute(select(webhooks).where(*conditions)).mappings().first()
-        return WebhookRecord.of(row) if row else None
+        return self._db.first(WebhookRecord, select(webhooks).where(*conditions))
 
 
 def _count(connection: Connection, project: str) -> int:

@@ -65,8 +65,7 @@ class WorkStore:
     def living(self, roles: Sequence[str]) -> int:
         """How many workers with one of these roles live."""
         query = select(func.count()).where(workers.c.alive, workers.c.role.in_(roles))
-        with self._db.read() as connection:
-            return int(connection.execute(query).scalar_one())
+        return int(self._db.value(query))
 
     def offers(
         self, *, serves: Callable[[str], bool], limit: int, wants: Callable[[Offer], bool] = lambda _: True
@@ -130,8 +129,7 @@ class WorkStore:
     def extents(self, batch_id: str) -> list[Extent]:
         """All that counts of a batch's logs."""
         query = select(extents).where(extents.c.batch_id == batch_id).order_by(extents.c.number)
-        with self._db.read() as connection:
-            return [Extent.of(row) for row in connection.execute(query).mappings()]
+        return self._db.all(Extent, query)
 
     def settled_extents(self, batch_id: str) -> list[Extent]:
         """What counts of a batch's logs, as far as its order is settled: read again, it has only grown at its
@@ -149,8 +147,7 @@ class WorkStore:
     def shards(self, batch_id: str) -> list[ShardRecord]:
         """All shards of a batch."""
         query = select(shards).where(shards.c.batch_id == batch_id).order_by(shards.c.shard)
-        with self._db.read() as connection:
-            return [ShardRecord.of(row) for row in connection.execute(query).mappings()]
+        return self._db.all(ShardRecord, query)
 
     def _bury_where(self, condition: ColumnElement[bool]) -> list[int]:
         with self._db.write() as connection:

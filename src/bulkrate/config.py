@@ -119,7 +119,7 @@ class Upstream(Section, frozen=True, kw_only=True):
     provider: str | None = None
     #: Batches with at least this window go here even if an online upstream serves the model as well.
     from_window: str = "24h"
-    #: The window that is asked of the provider; None is the shortest that it has.
+    #: The window that is asked of the provider; None is a day, or the shortest that it has.
     window: str | None = None
     #: What becomes of lines that the provider has not answered when our deadline is near, or there.
     on_late: OnLate = OnLate.EXPIRE

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from bulkrate.engine.points import POINTS
-from bulkrate.testing.providers import AnthropicDouble, Double, Faults, OpenAIProxy, serving
+from bulkrate.testing.providers import (
+    AnthropicDouble,
+    Double,
+    Faults,
+    GeminiDouble,
+    MistralDouble,
+    OpenAIProxy,
+    serving,
+)
 from tests.crash.accounting import check_books, check_ended, fresh_ids, input_of
 from tests.crash.servers import deaths
 from tests.support.processes import Process, Server, running, submit, wait_until, wait_until_ended
@@ -137,19 +145,29 @@ def test_a_batch_outlives_a_death_at_every_point_and_a_provider_in_trouble(
     assert [one["lines"] for one in double.books.created] == [LINES, LINES - 15]
 
 
-@pytest.mark.parametrize("point", ["delegate.intended", "delegate.created", "delegate.counted"])
-def test_a_provider_that_shows_nothing_of_ours_is_not_asked_twice_either(
-    point: str, data: Path, tmp_path: Path
-) -> None:
-    """Anthropic keeps no metadata: a batch is known as ours only by its results."""
+@pytest.mark.parametrize(
+    ("vendor", "point"),
+    [
+        # Keeps no metadata: a batch is known as ours only by its results.
+        (AnthropicDouble, "delegate.intended"),
+        (AnthropicDouble, "delegate.created"),
+        (AnthropicDouble, "delegate.counted"),
+        (GeminiDouble, "delegate.uploaded"),
+        (GeminiDouble, "delegate.created"),
+        (MistralDouble, "delegate.uploaded"),
+        (MistralDouble, "delegate.created"),
+    ],
+)
+def test_no_provider_is_asked_twice(vendor: type[Double], point: str, data: Path, tmp_path: Path) -> None:
     ids = fresh_ids(LINES)
-    double = AnthropicDouble()
+    double = vendor()
     with serving(double) as url:
-        flags = settings(tmp_path, url, "anthropic-batch", "gpt-4o-mini", double.key)
+        flags = settings(tmp_path, url, f"{double.name}-batch", "gpt-4o-mini", double.key)
         env = {"PROVIDER_KEY": double.key, "BULKRATE_DIE_AT": f"{point}:1:{tmp_path / 'died'}"}
         with running(Server(data, flags=flags, env=env)) as server:
             check_ended(server, submit(server.client, input_of(ids)).id, ids)
             assert deaths(server) == 1
+            check_nothing_is_left(double)
     assert bought(double, ids) == Counter(dict.fromkeys(ids, 1))
     assert len(double.books.created) == 1
 

@@ -102,6 +102,12 @@ def test_a_url_that_stops_early_is_gone_on_with(provider: str, url: str, base: s
     assert vendor_for("openai-batch", provider=provider).base(url) == base
 
 
+def test_a_day_is_asked_for_where_there_is_one() -> None:
+    """Doubleword sells an hour as well, at a higher price."""
+    asked = {provider: families[""].window for provider, families in LIMITS.items()}
+    assert {provider for provider, window in asked.items() if window != "24h"} == {"gemini"}
+
+
 def test_unknown_kinds_and_providers_are_refused() -> None:
     with pytest.raises(ConfigError, match="openai-batch"):
         vendor_for("nonsense")

@@ -249,7 +249,9 @@ def test_the_quota_is_learnt_from_what_is_said() -> None:
         (503, error("later"), Why.UNAVAILABLE),
         (200, b"<html>", Why.UNAVAILABLE),
         (200, b'{"id": 1}', Why.UNAVAILABLE),
-        (302, b"", Why.INVALID),
+        (403, error("Your project has no access to model x", "model_not_found"), Why.MODEL),
+        (302, b"", Why.UNAVAILABLE),
+        (405, b"<html>not allowed</html>", Why.UNAVAILABLE),
     ],
 )
 def test_what_a_creation_is_refused_for(status: int, body: Any, why: Why) -> None:

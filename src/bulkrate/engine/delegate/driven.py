@@ -113,7 +113,7 @@ class Driven:
             model=remote.sent_as,
             lines=remote.lines,
             size=remote.size,
-            window=self.upstream.window or self.quotas.limits(remote.sent_as).windows[0],
+            window=self.upstream.window or self.quotas.limits(remote.sent_as).window,
         )
 
     def name_of(self, model: str) -> str:

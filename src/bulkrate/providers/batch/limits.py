@@ -14,6 +14,8 @@ import msgspec
 #: When the sources were last read.
 READ_ON = "2026-11-21"
 
+_DAY = "24h"
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one provider, or a family of its models. To change some: `msgspec.structs.replace`."""
@@ -36,6 +38,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     windows: tuple[str, ...] = ("24h",)
     #: Where this was read.
     source: str = ""
+
+    @property
+    def window(self) -> str:
+        """The window that is asked for where nobody says: a day, which a shorter one may cost more than."""
+        return _DAY if _DAY in self.windows else self.windows[0]
 
 
 # Where only "MB" is said, the smaller of the two is meant, to be safe.

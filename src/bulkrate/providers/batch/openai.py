@@ -516,9 +516,8 @@ def _why(status: int | None, code: str | None, message: str) -> Why:
         return Why.KEY
     if word in _SIZE_CODES or says_too_large(status, message):
         return Why.TOO_LARGE
-    if status is not None and status not in {400, 404, 422}:
-        return why_of(status)
-    if word in _MODEL_CODES or _MODEL_WORDS.search(message):
+    about_model = word in _MODEL_CODES or (status != 403 and _MODEL_WORDS.search(message))
+    if about_model and status in {None, 400, 403, 404, 422}:
         return Why.MODEL
     return Why.INVALID if status is None else why_of(status)
 

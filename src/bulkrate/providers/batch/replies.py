@@ -47,6 +47,8 @@ _SIZE_WORDS = re.compile(
     re.IGNORECASE,
 )
 _FOR_NOW = {408, 425, 499}
+# What a web server says that is not the provider's, as a redirection does: no line is to blame.
+_ELSEWHERE = {405, 407}
 
 
 def read(reply: Reply, shape: type[T], *, strict: bool = True) -> T:
@@ -110,7 +112,7 @@ def why_of(status: int) -> Why:  # noqa: PLR0911  # one way out per status
         return Why.TOO_LARGE
     if status == 429:
         return Why.BUSY
-    if status in _FOR_NOW or status >= 500:
+    if status in _FOR_NOW or status in _ELSEWHERE or status < 400 or status >= 500:
         return Why.UNAVAILABLE
     return Why.INVALID
 

@@ -11,7 +11,7 @@ import pytest
 
 from bulkrate.core.stats import CommitStats, ProcessSnapshot, UpstreamSnapshot, UpstreamStats
 from bulkrate.engine.board import Board
-from bulkrate.engine.telling import Teller
+from bulkrate.engine.telling import SILENT_S_MAX, Teller, silent
 from bulkrate.providers.usage import NO_USAGE
 
 
@@ -141,3 +141,10 @@ def test_what_was_counted_at_an_upstream_stays_when_it_is_driven_no_more(context
     assert (rested.attempts, rested.in_flight, rested.state) == ({"answered": 1}, 0, "idle")
     teller.tell({"gpu": one_more(teller.before("gpu"))})
     assert context.board.shown("sender-0").upstreams["gpu"].attempts == {"answered": 2}
+
+
+def test_a_process_that_tells_nothing_for_too_long_is_named(board):
+    board.show("clerk", numbers(1))  # told at 2.0
+    assert silent(board, since=5.0, now=2.0 + SILENT_S_MAX) == {}
+    assert set(silent(board, since=5.0, now=2.5 + SILENT_S_MAX)) == {"clerk"}
+    assert set(silent(board, since=5.0, now=5.5 + SILENT_S_MAX)) == {"clerk", "sender-0"}

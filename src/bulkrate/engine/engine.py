@@ -20,6 +20,7 @@ from bulkrate.engine.asks.run import Runner
 from bulkrate.engine.asks.uploads import Uploads
 from bulkrate.engine.asks.webhooks import Webhooks
 from bulkrate.engine.context import Context
+from bulkrate.engine.telling import silent
 from bulkrate.engine.upstreams import known_upstreams
 from bulkrate.errors import BlobError, StoreError
 from bulkrate.wire.batches import RunAnswers, RunRequests
@@ -45,6 +46,7 @@ class Engine:
         self.news = News(context)
         self.numbers = NumbersOfAll(context)
         self._context = context
+        self._started_at = context.clock()
         self._ends = Ends(context)
         self._runner = Runner(context, self.files, self.batches, self._ends)
 
@@ -59,7 +61,8 @@ class Engine:
         upstreams: dict[str, object] = {}
         counts: dict[str, int] = {}
         free: int | None = None
-        reasons += [f"{role}: {trouble}" for role, trouble in context.board.read().items()]
+        quiet = silent(context.board, since=self._started_at, now=context.clock())
+        reasons += [f"{role}: {why}" for role, why in {**quiet, **context.board.read()}.items()]
         try:
             for upstream in await context.ask(known_upstreams, context):
                 state = "out" if upstream.paused else "ok" if upstream.told else "unknown"

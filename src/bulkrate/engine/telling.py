@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Mapping
 
 from bulkrate.core.stats import CommitSnapshot, ProcessSnapshot, RemoteSnapshot, UpstreamSnapshot, at_rest
+from bulkrate.engine.board import Board
 from bulkrate.engine.context import Context
 
 #: How often numbers are told when nothing important happens.
 TELL_S = 1.0
 #: A process that told nothing for so long is not at work.
 SILENT_S = 5.0
+#: And so long is too long, even for one that is starting on a busy machine.
+SILENT_S_MAX = 2 * SILENT_S
 
 
 class Teller:
@@ -68,6 +71,16 @@ class Teller:
         while True:
             self.tell(upstreams(), commits(), remotes())
             await asyncio.sleep(TELL_S)
+
+
+def silent(board: Board, *, since: float, now: float) -> dict[str, str]:
+    """Which roles have told nothing for too long, in words; `since` is when the first could have."""
+    told = {role: shown.told_at if (shown := board.shown(role)) else since for role in board.roles}
+    return {
+        role: f"it has told nothing for {now - heard:.0f} s; the log may say why"
+        for role, heard in told.items()
+        if now - heard > SILENT_S_MAX
+    }
 
 
 def of_this_process(

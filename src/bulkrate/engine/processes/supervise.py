@@ -107,7 +107,7 @@ class _Keeper:
                 pass_fds=descriptors,
             )
         except OSError as error:
-            log_event(logging.ERROR, "process_not_started", role=self.role, reason=str(error))
+            self._not_started(error)
 
     async def keep(self, context: Context) -> None:
         """See the process through its lives; the first may have been started already."""
@@ -123,6 +123,10 @@ class _Keeper:
                 if self._stopping:
                     return
                 log_event(logging.ERROR, "process_died", role=self.role, exit_code=code)
+                # Its successor takes that back; one that dies again and again is seen so.
+                self._board.say(
+                    self.role, f"it ended (exit code {code}) and is started again; the log says why"
+                )
                 self._process = None
                 await self._bury(context)
             await asyncio.sleep(wait_s)
@@ -169,7 +173,11 @@ class _Keeper:
         try:
             await context.ask(context.store.work.bury_role, self.role)
         except StoreError as error:
-            log_event(logging.ERROR, "process_not_started", role=self.role, reason=str(error))
+            self._not_started(error)
             return False
         self._bells.ring_senders()
         return True
+
+    def _not_started(self, error: Exception) -> None:
+        log_event(logging.ERROR, "process_not_started", role=self.role, reason=str(error))
+        self._board.say(self.role, f"it could not be started: {error}")

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bulkrate import __version__
-from bulkrate.cli import app
+from bulkrate.cli.app import app
 from bulkrate.cli.commands import COMMANDS as LISTED
 
 COMMANDS = (
@@ -108,7 +108,7 @@ def test_the_list_is_that_of_a_group_which_has_loaded_all_commands(typed, monkey
 
 
 def test_help_loads_no_command():
-    code = "import sys; from bulkrate.cli import app; app(['--help'], standalone_mode=False)"
+    code = "import sys; from bulkrate.cli.app import app; app(['--help'], standalone_mode=False)"
     code += "; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name for name in ran.stdout.splitlines()[-1].split() if name.startswith("bulkrate")}

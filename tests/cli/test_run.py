@@ -7,6 +7,8 @@ import json
 import os
 import pty
 import select
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Command, environment, hosts_stopped, ran
-from tests.support.processes import running, sandbox
+from tests.support.processes import running, sandbox, wait_until
 
 PROMPT = ("-p", "What of {{ text }}?", "-m", "m")
 
@@ -363,6 +365,37 @@ def test_old_jobs_are_pruned(here, at):
     assert ran(here, "prune", "--older-than", "0s", "--yes").code == 0
     assert ran(here, "jobs").json == []
     assert (here / "out.csv").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_it_may_be_stopped_while_it_reads_and_says_how_to_go_on(here, at, number, code):
+    """Until there was a job it ended without a word."""
+    command = Command(here, "run", "-", *PROMPT, "-o", "out.csv", *at)
+    command.popen.stdin.write(b"text\n" + b"a row\n" * 1_000_000)  # more than is looked at beforehand
+    command.popen.stdin.flush()
+    wait_until(lambda: list((here / ".bulkrate").glob("jobs/*/lock")), bool)
+    command.send(number)
+    assert command.end() == code
+    assert "The same command goes on" in command.stderr
+    assert not list((here / ".bulkrate").glob("jobs/*"))
+
+
+def test_it_may_be_stopped_while_it_is_loaded():
+    """Ctrl-C in the first tenths of a second was told as a fault of ours, with a traceback."""
+    code = """
+import os, signal, sys
+from bulkrate.cli import main
+
+class CtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, CtrlC())
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "")
 
 
 def test_modules_of_the_users_own_do_not_get_into_the_engine(here):

@@ -14,7 +14,8 @@ import typer
 
 import bulkrate
 from bulkrate import config
-from bulkrate.cli import app, exits
+from bulkrate.cli import exits
+from bulkrate.cli.app import app
 from bulkrate.cli.job_options import JobOptions
 from bulkrate.core.lifecycle import Status
 from bulkrate.core.outcome import Failure

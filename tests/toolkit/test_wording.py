@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bulkrate
-from bulkrate.cli import app
+from bulkrate.cli.app import app
 from bulkrate.errors import SinkError
 from bulkrate.toolkit.api import Options
 from bulkrate.wording import called, either, typed

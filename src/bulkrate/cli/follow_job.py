@@ -48,6 +48,11 @@ def run_job(asking: Asking, what: str | None, options: JobOptions) -> None:
         asking, what, options = _named(asking, what, options)
     if what is None:
         raise typer.BadParameter("name a FILE with rows, or a job of the configuration with --job NAME")
+    with interruptions(None):
+        _run(asking, what, options)
+
+
+def _run(asking: Asking, what: str, options: JobOptions) -> None:
     desk = desk_for(options.data, options.config)
     spec = spec_of(asking, what, options)
     new_home = not desk.home.exists()
@@ -130,8 +135,11 @@ def exit_code(record: JobRecord) -> int:
 
 
 @contextmanager
-def interruptions(job_id: str) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the command, and say how to go on; what was done is kept."""
+def interruptions(job_id: str | None) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the command, and say how to go on; what was done is kept. `job_id` is None
+    before there is a job.
+    """
+    on = "The same command goes on" if job_id is None else f"Go on with: bulkrate resume {job_id}"
 
     def stop(_number: int, _frame: object) -> None:
         raise _TerminatedError
@@ -140,7 +148,7 @@ def interruptions(job_id: str) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, _TerminatedError) as error:
-        _say(f"\nstopped; nothing is lost. Go on with: bulkrate resume {job_id}")
+        _say(f"\nstopped; nothing is lost. {on}")
         interrupted = isinstance(error, KeyboardInterrupt)
         raise typer.Exit(exits.INTERRUPTED if interrupted else exits.TERMINATED) from None
     finally:

@@ -8,14 +8,14 @@ endpoint.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from bulkrate.core.ambiguity import ENVELOPE, is_deep, repeated_key, seems_deep, seems_repeated
 from bulkrate.core.lines import RawLine
 from bulkrate.providers.endpoints import ENDPOINTS, Endpoint, normal_path
 
@@ -84,14 +84,6 @@ _body = msgspec.json.Decoder(_Body)
 _string = msgspec.json.Decoder(str)
 _list = msgspec.json.Decoder(list[Raw])
 
-_ENVELOPE = ("custom_id", "method", "url", "body")
-# Keys that decide what is sent and where: if one stands twice, two readers may see two different requests.
-_ONCE_IN_BODY = ("model", "stream", "messages", "input", "prompt")
-# No request is meant to be deeper. Far above it, a reader gives up or not by how deep its own calls stand.
-_NESTING_MAX = 256
-_TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
-_find_watched = re.compile(f'"(?:{"|".join((*_ENVELOPE, *_ONCE_IN_BODY))})"'.encode()).findall
-
 
 class LineChecker:
     """Checks the lines of one batch.
@@ -121,7 +113,7 @@ class LineChecker:
 
     def _quickly(self, data: bytes | None) -> Fit | None:
         """A line without a doubt in it, read once; a third of the time. None for all others."""
-        if data is None or _seems_deep(data) or _seems_repeated(data):
+        if data is None or seems_deep(data) or seems_repeated(data):
             return None
         try:
             if not data.isascii():
@@ -159,7 +151,7 @@ class LineChecker:
             if not data.isascii():
                 data.decode("utf-8")
             request = _request.decode(data)
-            if _is_deep(data):
+            if is_deep(data):
                 raise RecursionError
         except msgspec.ValidationError:
             return [Fault(number, "invalid_request", f"Line {number} is not a JSON object.")]
@@ -170,7 +162,7 @@ class LineChecker:
             detail = "it is nested too deeply" if isinstance(cause, RecursionError) else str(cause)
             message = f"Line {number} is not valid JSON: {detail}."
             return [Fault(number, "invalid_json_line", message)]
-        repeated = _repeated_key(data)
+        repeated = repeated_key(data)
         if repeated:
             message = f'Line {number} has the key "{repeated}" more than once.'
             return [Fault(number, "invalid_json_line", message, repeated)]
@@ -184,7 +176,7 @@ class LineChecker:
         raw_id = bytes(request.custom_id) if not isinstance(request.custom_id, UnsetType) else None
         faults = [
             Fault(number, "missing_required_parameter", f"Line {number} has no '{key}'.", key, raw_id)
-            for key in _ENVELOPE
+            for key in ENVELOPE
             if getattr(request, key) is UNSET
         ]
         custom_id = ""
@@ -301,52 +293,3 @@ def _kind(raw: Raw) -> str:
     data = bytes(raw)
     kind = {b'"': "a string", b"{": "an object", b"[": "a list"}.get(data[:1])
     return kind or data[:20].decode("utf-8")
-
-
-def _seems_deep(data: bytes) -> bool:
-    return data.count(b"{") > _NESTING_MAX // 2 or data.count(b"[") > _NESTING_MAX // 2
-
-
-def _is_deep(data: bytes) -> bool:
-    """Whether well-formed JSON nests deeper than we take."""
-    if not _seems_deep(data):
-        return False
-    depth = 0
-    for token in _TOKENS.finditer(data):
-        sign = data[token.start()]
-        depth += (sign in b"[{") - (sign in b"]}")
-        if depth > _NESTING_MAX:
-            return True
-    return False
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """An object with its keys as they stand, repeated ones too."""
-
-
-def _seems_repeated(data: bytes) -> bool:
-    found = _find_watched(data)
-    return len(set(found)) != len(found)
-
-
-def _repeated_key(data: bytes) -> str | None:
-    """A key that decides about the request and stands twice in its object.
-
-    Reading every line with all its keys would cost five times as much as all other checks, so only a line in
-    which such a word appears twice at all is read again. A key spelled with escapes slips through; the last
-    one then counts, as in most readers.
-    """
-    if not _seems_repeated(data):
-        return None
-    # `parse_int`: Python refuses to read an integer of many thousand digits, and we need none.
-    top = json.loads(data, object_pairs_hook=_Pairs, parse_int=str)
-    keys = [key for key, _ in top]
-    for key in _ENVELOPE:
-        if keys.count(key) > 1:
-            return key
-    bodies = [value for key, value in top if key == "body" and isinstance(value, _Pairs)]
-    inner = [key for key, _ in (bodies[0] if bodies else top)]
-    for key in _ONCE_IN_BODY:
-        if inner.count(key) > 1:
-            return f"body.{key}" if bodies else key
-    return None

@@ -112,7 +112,9 @@ def test_help_loads_no_command():
     code += "; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name for name in ran.stdout.splitlines()[-1].split() if name.startswith("bulkrate")}
-    assert loaded == {f"bulkrate{rest}" for rest in ("", ".cli", ".cli.commands", ".errors", ".wording")}
+    assert loaded == {
+        f"bulkrate{rest}" for rest in ("", ".cli", ".cli.app", ".cli.commands", ".errors", ".wording")
+    }
 
 
 def test_the_version_is_told(typed):

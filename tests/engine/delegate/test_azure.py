@@ -72,7 +72,9 @@ async def test_every_line_failing_is_a_batch_without_an_output_file(data, azure)
 
 
 @pytest.mark.parametrize(
-    "fault", [{"lose_create": 1}, {"lose_upload": 1}, {"quota_full": 1}, {"fail_look": 3}], ids=str
+    "fault",
+    [{"lose_create": 1}, {"lose_upload": 1}, {"break_upload": 2}, {"quota_full": 1}, {"fail_look": 3}],
+    ids=str,
 )
 async def test_what_goes_wrong_on_the_way_buys_nothing_twice(data, azure, fault):
     ids, clock = fresh_ids(5), Clock()

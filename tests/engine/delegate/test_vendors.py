@@ -56,6 +56,8 @@ async def test_answers_come_in_openais_form(data, provider):
         {"fail_create": 1},
         {"lose_create": 1},
         {"lose_upload": 1},
+        {"break_upload": 1},
+        {"break_upload": 1, "lose_upload": 2},
     ],
     ids=str,
 )

@@ -5,6 +5,7 @@ That a call may be heard is written down before it is made. The create call is t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import replace
 from typing import NoReturn
@@ -94,6 +95,9 @@ async def _was_not_taken_in(driven: Driven, remote: RemoteRecord, refused: Remot
     is too large.
     """
     if refused.refusal.why is Why.GONE:
+        if remote.file_id is not None:  # one that turned out to be broken is still there
+            with contextlib.suppress(RemoteRefused):
+                await driven.http.do(driven.vendor.remove_file(remote.file_id))
         await driven.note(driven.remotes[remote.seq], file_id=None, upload_asked_at=None)
     elif refused.refusal.why is Why.TOO_LARGE:
         _cut_smaller(driven, remote, refused)

@@ -235,7 +235,7 @@ class GeminiBatch:
         def read_address(reply: Reply) -> Ask[RemoteFile]:
             if reply.status == 409:
                 # The name is the content's: it is there already.
-                return self.look_file(_file_id(shard))
+                return replace(self.look_file(_file_id(shard)), read=self._read_known)
             url = _successful(reply).headers.get("x-goog-upload-url")
             if not url:
                 raise nonsense(reply, "gives no address to upload to")
@@ -249,6 +249,13 @@ class GeminiBatch:
             return Ask(send, lambda sent: _remote_file(_read(sent, _Uploaded).file))
 
         return Ask(begin, read_address)
+
+    def _read_known(self, reply: Reply) -> RemoteFile | Ask[RemoteFile]:
+        """A file that has the name of one that is sent up; a broken one makes room, and is GONE then."""
+        file = _read(reply, _File)
+        if file.state != "FAILED":
+            return _remote_file(file)
+        return Ask(self._removal(file.name).call, lambda _: _remote_file(file))
 
     def look_file(self, file_id: str) -> Ask[RemoteFile]:
         """See `Vendor`."""

@@ -1,9 +1,9 @@
 """What is different at Azure, before the same real server: after learn.microsoft.com, how-to/batch.
 
 The key comes as `api-key` and in no other way; files and batches are under `/openai/v1`, or under `/openai`
-with an `api-version`; a model is the name of a deployment (`Faults.models` are those there are). Batches
-do not expire. What is not there has the id "", each batch has an error file that may have no bytes, and
-result lines have no `id`.
+with an `api-version`; a model is the name of a deployment (`Faults.models` are those there are). A file is
+looked at before it can be used. Batches do not expire. What is not there has the id "", each batch has an
+error file that may have no bytes, and result lines have no `id`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,21 @@ class AzureProxy(OpenAIProxy):
     def quota_full(self, room: int | None) -> Refused:
         """A bad request, where a region fails fast."""
         return Refused(400, super().quota_full(room).message, "token_limit_exceeded")
+
+    async def upload(self, request: Request) -> Response:
+        """A file is pending at first; how it ends is seen when it is looked at."""
+        response = await super().upload(request)
+        if response.status_code == 200:
+            file = msgspec.json.decode(bytes(response.body))
+            self.files[file["id"]]["status"] = "error" if self.faults.spend("break_upload") else "processed"
+            response = answer(file | {"status": "pending"})
+        return response
+
+    async def look_file(self, request: Request) -> Response:
+        """A file and how it ended."""
+        response = await super().look_file(request)
+        status = self.files[request.path_params["id"]].get("status", "processed")
+        return answer(msgspec.json.decode(bytes(response.body)) | {"status": status})
 
     def add_job(self, ident: str, lines: list[Line], about: dict[str, Any]) -> Job:
         """A job that does not expire, with empty ids for what it has not."""

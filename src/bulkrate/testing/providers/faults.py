@@ -20,6 +20,8 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     lose_create: int = 0
     lose_upload: int = 0
     lose_cancel: int = 0
+    #: Uploads that turn out to be broken once they have come. Azure and Gemini look at files.
+    break_upload: int = 0
     #: Calls that are answered with 500.
     fail_create: int = 0
     fail_look: int = 0

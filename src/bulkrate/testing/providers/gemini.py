@@ -164,6 +164,7 @@ class GeminiDouble(Double):
                 "display_name": upload["about"].get("displayName", ""),
                 "at": self.now,
                 "source": "UPLOADED",
+                "state": "FAILED" if self.faults.spend("break_upload") else "ACTIVE",
             },
         )
         self.books.uploaded.append(upload["name"])
@@ -198,7 +199,7 @@ class GeminiDouble(Double):
             "expirationTime": _moment(file["at"] + 48 * 3600),
             "sha256Hash": base64.b64encode(digest.encode()).decode(),
             "uri": f"{request.base_url}v1beta/{file['id']}",
-            "state": "ACTIVE",
+            "state": file.get("state", "ACTIVE"),
             "source": file["source"],
         }
         if file["source"] == "GENERATED":

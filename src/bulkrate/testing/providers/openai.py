@@ -44,9 +44,9 @@ class OpenAIProxy(Double):
     def _routes_at(self, root: str) -> list[Route]:
         files, batches = f"{root}/files", f"{root}/batches"
         return [
-            self.route("POST", files, "upload", self._upload),
+            self.route("POST", files, "upload", self.upload),
             self.route("GET", files, "list_files", self._pass_on),
-            self.route("GET", files + "/{id}", "look_file", self._file),
+            self.route("GET", files + "/{id}", "look_file", self.look_file),
             self.route("DELETE", files + "/{id}", "remove_file", self._remove_file),
             self.route("GET", files + "/{id}/content", "results", self._content),
             self.route("POST", batches, "create", self._create),
@@ -88,7 +88,8 @@ class OpenAIProxy(Double):
 
     # Files
 
-    async def _upload(self, request: Request) -> Response:
+    async def upload(self, request: Request) -> Response:
+        """Take in a file."""
         self.take_in(len(await request.body()), _FILE_BYTES_MAX)
         response = await self._pass_on(request)
         if response.status_code == 200:
@@ -97,7 +98,8 @@ class OpenAIProxy(Double):
             self.files[ident] = {"id": ident, "content": None}
         return response
 
-    async def _file(self, request: Request) -> Response:
+    async def look_file(self, request: Request) -> Response:
+        """A file that was uploaded, or one of results."""
         file = self.file(request.path_params["id"])
         if file["content"] is None:
             return await self._pass_on(request)

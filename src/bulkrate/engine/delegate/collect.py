@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bulkrate.blobs import Reader
 from bulkrate.core.body import on_one_line
@@ -19,6 +19,7 @@ from bulkrate.core.plan import Fate, LineSet, Planned
 from bulkrate.core.validate import take_apart
 from bulkrate.engine.delegate.content import ContentLines, unfinished
 from bulkrate.engine.delegate.driven import Driven
+from bulkrate.engine.delegate.verdict import Verdict, verdict_of
 from bulkrate.engine.log import BatchLog, FinishedLines
 from bulkrate.engine.points import reach
 from bulkrate.errors import BlobMissing
@@ -45,34 +46,11 @@ _COMMIT_BYTES = 16 << 20
 # How often files are read again that seem to lack something.
 _REREADS_MAX = 3
 _NAMED_MAX = 10
-# A batch that fails at validation is created once more without the lines that were blamed. A provider names
-# all of them at once; one that finds others the second time may do so for ever.
-_REJECTIONS_MAX = 1
-_REJECTED = (
-    "{upstream} refused the batch of this line at validation for the faults of other lines, and refused it "
-    "again without these for the faults of others still; this line did not run, retry to send it again"
-)
-
-
 _NO_FILES = Refusal(why=Why.GONE, message="the provider counts answers and shows no file of them")
 
 
 class Truncated(Exception):
     """There are fewer results than the provider counts, or half a line; they are to be read again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What happens to lines without a final result.
-
-    `error`: that is their error, as (code, message, status or None); with `unseen` only of those without a
-    result of any kind. The others go out again, as lines of `generation` and with so many `rejections`.
-    """
-
-    generation: int
-    rejections: int
-    error: tuple[str, str, int | None] | None = None
-    unseen: bool = False
 
 
 async def collect(driven: Driven, remote: RemoteRecord, batch: BatchRecord, seen: Remote) -> RemoteRecord:
@@ -81,7 +59,9 @@ async def collect(driven: Driven, remote: RemoteRecord, batch: BatchRecord, seen
         collection = await _begin(driven, remote, batch, stack)
         gone = await collection.read(seen)
         await collection.blame(seen.faults)
-        verdict = _verdict(driven, remote, seen, collection, gone=gone)
+        verdict = verdict_of(
+            driven, remote, seen, answered=bool(collection.found), last=collection.last, gone=gone
+        )
         return await collection.finish(verdict)
 
 
@@ -90,50 +70,6 @@ async def give_up(driven: Driven, remote: RemoteRecord, batch: BatchRecord, verd
     async with driven.log_lock(remote.batch_id), contextlib.AsyncExitStack() as stack:
         collection = await _begin(driven, remote, batch, stack)
         return await collection.finish(verdict)
-
-
-def _verdict(
-    driven: Driven, remote: RemoteRecord, seen: Remote, collection: Collection, *, gone: RemoteRefused | None
-) -> Verdict:
-    """What the lines that are left have to expect."""
-    again = Verdict(generation=remote.generation, rejections=remote.rejections)
-    if gone is not None:
-        message = f"the results of {seen.id} at {driven.name} are gone: {gone.refusal.message}"
-        return replace(again, error=("remote_results_gone", message, None), unseen=not collection.last)
-    if seen.refusal is not None and not collection.found:
-        verdict = _refused(driven, remote, seen.refusal, named=bool(seen.faults))
-        if verdict is not None:
-            return verdict
-    if collection.last:
-        message = f"{driven.name} did not answer this line in {remote.generation} batches"
-        return replace(again, error=("not_answered", message, None))
-    return again
-
-
-def _refused(driven: Driven, remote: RemoteRecord, refusal: Refusal, *, named: bool) -> Verdict | None:
-    """What a batch has to expect that failed as a whole, before a line of it ran; None: the usual.
-
-    `named`: single lines were blamed, which the others go out without.
-    """
-    if refusal.why in {Why.QUOTA, Why.KEY} or (refusal.why is Why.TOO_LARGE and remote.lines > 1):
-        now = driven.context.clock()
-        if refusal.why is Why.TOO_LARGE:
-            driven.quotas.too_large(remote, now=now)
-        elif refusal.why is Why.QUOTA:
-            driven.quotas.refused(remote, refusal, remotes=driven.remotes.values(), now=now)
-        else:
-            driven.quotas.hold(remote, refusal, now=now)
-        return Verdict(generation=remote.generation - 1, rejections=remote.rejections)
-    if refusal.why is Why.MODEL:  # all lines have the same
-        named = False
-    if named and remote.rejections < _REJECTIONS_MAX:
-        return Verdict(generation=remote.generation - 1, rejections=remote.rejections + 1)
-    again = Verdict(generation=remote.generation, rejections=remote.rejections)
-    if named:
-        return replace(again, error=("validation_failed", _REJECTED.format(upstream=driven.name), None))
-    if refusal.why in {Why.MODEL, Why.INVALID, Why.CONFLICT, Why.TOO_LARGE}:
-        return replace(again, error=(refusal.code or refusal.why.code, refusal.message, 400))
-    return None
 
 
 async def _begin(

@@ -11,11 +11,12 @@ import logging
 from collections.abc import Callable
 
 from bulkrate.core.delegation import Wish, pause_s_max
-from bulkrate.engine.delegate.collect import Truncated, Verdict, collect, give_up
+from bulkrate.engine.delegate.collect import Truncated, collect, give_up
 from bulkrate.engine.delegate.driven import Driven
 from bulkrate.engine.delegate.follow import RemoteGone, follow
 from bulkrate.engine.delegate.remove import remove
 from bulkrate.engine.delegate.submit import NotSubmitted, submit
+from bulkrate.engine.delegate.verdict import ending
 from bulkrate.errors import BlobError, Fenced, StoreError
 from bulkrate.providers.batch.base import RemoteRefused, Why
 from bulkrate.store.records import BatchRecord, RemoteRecord
@@ -148,13 +149,13 @@ class Shepherd:
                 return await self._close(remote, generation=remote.generation - 1)
             refusal = why.refused.refusal
             error = (refusal.code or refusal.why.code, refusal.message, refusal.status)
-            return await give_up(driven, remote, batch, _ending(remote, error))
+            return await give_up(driven, remote, batch, ending(remote, error))
         except RemoteGone:
             message = (
                 f"the batch {remote.remote_id} was deleted at {driven.name} before its answers were read; "
                 "retry to send its lines again"
             )
-            return await give_up(driven, remote, batch, _ending(remote, ("remote_batch_gone", message, None)))
+            return await give_up(driven, remote, batch, ending(remote, ("remote_batch_gone", message, None)))
 
     async def _refused(self, remote: RemoteRecord, refused: RemoteRefused) -> RemoteRecord:
         """Something did not work and may work later: wait, longer each time, and say why."""
@@ -196,8 +197,3 @@ class Shepherd:
         reason = f"it was not wanted any more, and did not end within {_PATIENCE_S:g} s"
         log_event(logging.ERROR, "remote_abandoned", **self._driven.about(remote), reason=reason)
         return await self._close(remote, generation=remote.generation)
-
-
-def _ending(remote: RemoteRecord, error: tuple[str, str, int | None]) -> Verdict:
-    """The error of every line that is left."""
-    return Verdict(generation=remote.generation, rejections=remote.rejections, error=error)

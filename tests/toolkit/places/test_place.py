@@ -6,7 +6,7 @@ import pytest
 
 from bulkrate.errors import ConfigError, ServerUnreachable
 from bulkrate.toolkit.places import place
-from bulkrate.toolkit.places.place import PlaceAsk, asked_place, open_place, settle
+from bulkrate.toolkit.places.place import PlaceAsk, asked_place, open_place, settings_of, settle
 from bulkrate.wording import typed
 
 
@@ -77,6 +77,26 @@ def test_a_server_that_does_not_answer_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("bulkrate.toolkit.places.batch_api._REACH_S", 0.1)
     with pytest.raises(ServerUnreachable, match="127"):
         open_place(PlaceAsk(server="http://127.0.0.1:9/v1"), tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("named", "key"),
+    [
+        (["openai"], "mine"),
+        # Nobody's server is handed the key of a provider, nor the other way round.
+        (["openai", "http://127.0.0.1:9/v1"], "theirs"),
+    ],
+)
+def test_a_key_that_is_named_is_that_of_the_provider_that_is_named(named, key):
+    """It was passed over, and the key of the environment was taken."""
+    environ = {"MINE": "mine", "OPENAI_API_KEY": "theirs"}
+    settings = settings_of(asked_place(upstreams=named, upstream_key="env:MINE"), environ)
+    assert settings.upstreams["openai"].key == key
+
+
+def test_one_key_is_not_that_of_two_providers():
+    with pytest.raises(ConfigError, match="openai and mistral"):
+        asked_place(upstreams=["openai", "mistral"], upstream_key="env:MINE")
 
 
 def test_a_key_that_is_nowhere_is_told(tmp_path):

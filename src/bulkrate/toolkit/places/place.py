@@ -198,6 +198,11 @@ def asked_place(
                 f"{either('--upstream ', 'upstream=')}{upstream!r} is no address; "
                 f"give one as http://localhost:8000/v1, or a name: {', '.join(PROVIDERS)}, {SANDBOX}"
             )
+    if upstream_key and len(providers) > 1 and not urls:
+        raise ConfigError(
+            f"{either('--upstream-key', 'upstream_key=')} is one key, and {' and '.join(providers)} have each "
+            "their own; put them into the environment"
+        )
     return PlaceAsk(
         server=server,
         server_key=server_key,
@@ -219,6 +224,8 @@ def settings_of(ask: PlaceAsk, environ: Mapping[str, str]) -> Settings:
         for name in ask.providers
     }
     key = {} if ask.upstream_key is None else {"key": ask.upstream_key}
+    if not ask.upstreams:  # it is the provider's; beside a server of one's own it is the server's
+        upstreams = {name: settings | key for name, settings in upstreams.items()}
     upstreams |= {f"upstream-{n}": {"url": url} | key for n, url in enumerate(ask.upstreams, start=1)}
     flags = {"upstreams": upstreams} if upstreams else {}
     settings = config.load(file=Path(ask.config) if ask.config else None, environ=environ, flags=flags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,17 @@ def test_a_process_that_dies_again_and_again_is_told_until_one_lives(data: Path,
         )
         assert ended["request_counts"]["completed"] == 1
         assert http.get("/health").json["reasons"] == []
+
+
+def test_every_process_may_have_as_many_connections_as_the_system_allows(
+    data: Path, upstream: Process
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))
+    try:
+        with running(Server(data, env={"BULKRATE_UPSTREAMS__GPU__URL": upstream.url})) as server:
+            children = Path(f"/proc/{server.popen.pid}/task/{server.popen.pid}/children").read_text().split()
+            for pid in (server.popen.pid, *map(int, children)):
+                assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -27,5 +27,13 @@ def test_a_page_of_another_site_is_foreign(host: str, origin: str | None, foreig
     assert is_foreign(Headers(headers)) is foreign
 
 
+@pytest.mark.parametrize("name", ["host", "origin"])
+def test_one_foreign_name_among_several_is_enough(name: str) -> None:
+    own, evil = ("localhost:8080", "evil.example") if name == "host" else ("http://localhost", "http://evil")
+    raw = [(b"host", b"localhost:8080"), (name.encode(), own.encode()), (name.encode(), evil.encode())]
+    assert is_foreign(Headers(raw=raw))
+    assert not is_foreign(Headers(raw=raw[:-1]))
+
+
 def test_a_program_that_names_no_host_is_not_foreign() -> None:
     assert not is_foreign(Headers({}))

@@ -76,5 +76,7 @@ def sandbox(
             journal=journal,
         )
         (serve if options.restart_s is None else keep)(options)
-    except (ValueError, OSError) as cause:
+    except OSError as cause:
+        raise ConfigError(cause.strerror) from cause
+    except ValueError as cause:
         raise ConfigError(str(cause)) from cause

@@ -110,7 +110,7 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        reason = error.strerror or error
+        reason = (error.strerror or str(error)).partition(" (while")[0]  # where it was, it says twice
         raise OSError(
             error.errno,
             f"sandbox: cannot listen on {host} port {port} ({reason}); choose another host or port, "

@@ -28,9 +28,8 @@ def is_foreign(headers: Headers) -> bool:
     A browser sends such a page's `Origin`; and a page whose own name was bent to this machine's address (DNS
     rebinding) shows that name in `Host`.
     """
-    places = [f"//{headers['host']}"] if "host" in headers else []
-    places += [headers["origin"]] if "origin" in headers else []
-    return not all(is_loopback(_name_in(place)) for place in places)
+    hosts = [f"//{host}" for host in headers.getlist("host")]
+    return not all(is_loopback(_name_in(place)) for place in (*hosts, *headers.getlist("origin")))
 
 
 def _name_in(place: str) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import signal
 import sys
 import threading
@@ -56,7 +55,6 @@ def main(role: str, descriptors: str, lifeline: BinaryIO) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     log_to_stderr(role, settings.log_format)
     traces.start(role, settings.traces.endpoint, settings.traces.attempts_share)
-    _allow_many_files()
     *pipes, board = (int(fd) for fd in descriptors.split(","))
     context = open_context(
         settings, bells=Bells.inherited(tuple(pipes)), board=Board(board, roles_of(settings))
@@ -108,14 +106,6 @@ def _die_with_parent(lifeline: BinaryIO) -> None:
     while os.read(lifeline.fileno(), 1):
         pass
     os._exit(0)
-
-
-def _allow_many_files() -> None:
-    """Connections are files: raise our soft limit to the hard one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import sys
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -64,6 +65,7 @@ class Children:
 
     async def start(self) -> None:
         """Start the senders. They load what they need, and wait."""
+        _allow_many_files()
         for keeper in self._keepers:
             if keeper.role not in {CLERK, DELEGATE}:
                 await keeper.start()
@@ -78,6 +80,17 @@ class Children:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _allow_many_files() -> None:
+    """Connections are files, of callers here and to upstreams there: raise our soft limit to the hard one.
+
+    The children inherit it. Most systems begin with 1,024.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Keeper:

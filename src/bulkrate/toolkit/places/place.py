@@ -200,8 +200,8 @@ def asked_place(
             )
     if upstream_key and len(providers) > 1 and not urls:
         raise ConfigError(
-            f"{either('--upstream-key', 'upstream_key=')} is one key, and {' and '.join(providers)} have each "
-            "their own; put them into the environment"
+            f"{either('--upstream-key', 'upstream_key=')} is one key, and {' and '.join(providers)} have "
+            "a key each; put them into the environment"
         )
     return PlaceAsk(
         server=server,

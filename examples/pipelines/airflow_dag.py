@@ -13,20 +13,24 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from airflow.exceptions import AirflowFailException
 from airflow.sdk import PokeReturnValue, dag, task
-
-import bulkrate
-from bulkrate.errors import JobError, TimedOut
 
 FOLDER = Path(os.environ.get("JOBS_FOLDER", "/srv/reviews"))
 JOB = "nightly-reviews"
 POKE_S = float(os.environ.get("POKE_S", "60"))
-NOT_DONE, TAKEN = 7, 8
+# What the exit codes say: the rows are done; or it has not come to an end, but may.
+DONE, ROWS_FAILED = 0, 6
+UNREACHABLE, NOT_DONE, INTERRUPTED, TERMINATED = 5, 7, 130, 143
 
 
 def command(*words):
-    """Run a command in the job's folder."""
-    return subprocess.run(["bulkrate", *words], cwd=FOLDER, capture_output=True, text=True, check=False)
+    """Run a command in the job's folder. What another try would not mend fails the task for good."""
+    ran = subprocess.run(["bulkrate", *words], cwd=FOLDER, capture_output=True, text=True, check=False)
+    passing = {DONE, ROWS_FAILED, UNREACHABLE, NOT_DONE, INTERRUPTED, TERMINATED}
+    if ran.returncode >= 0 and ran.returncode not in passing:
+        raise AirflowFailException(f"bulkrate {words[0]} ended with {ran.returncode}: {ran.stderr[-500:]}")
+    return ran
 
 
 @dag(
@@ -41,23 +45,22 @@ def nightly_reviews():
     @task(retries=3, retry_delay=timedelta(minutes=5))
     def begin():
         begun = command("run", "--job", JOB, "--detach", "--quiet")
-        if begun.returncode == TAKEN:  # by an earlier try of this task, perhaps
-            running = command("status", JOB, "--json")
-            begun = running if running.returncode == NOT_DONE else begun
-        if begun.returncode not in {0, NOT_DONE}:
-            raise RuntimeError(f"the job was not begun ({begun.returncode}): {begun.stderr[-500:]}")
+        if begun.returncode == NOT_DONE:  # it runs already: an earlier try of this task began it
+            begun = command("status", JOB, "--json")
+        if not begun.stdout:
+            raise RuntimeError(f"the job was not begun yet ({begun.returncode}): {begun.stderr[-500:]}")
         return json.loads(begun.stdout)["job"]
 
     @task.sensor(mode="reschedule", poke_interval=POKE_S, timeout=24 * 3600)
     def ended(job):
-        try:
-            summary = bulkrate.Job.from_id(job, data=FOLDER / ".bulkrate").wait(timeout=0).summary
-        except TimedOut:
-            return PokeReturnValue(is_done=False)
-        except JobError:  # nobody is at it: the machine was started anew
+        looked = command("status", job, "--json")
+        if looked.returncode in {DONE, ROWS_FAILED}:
+            return PokeReturnValue(is_done=True, xcom_value=json.loads(looked.stdout))
+        if json.loads(looked.stdout)["process"] is None:
+            # Nobody is at it: the machine was started anew, or nobody answered. What waiting does not mend,
+            # such as a key that is refused, was told by the exit code, and has failed this task.
             command("resume", job, "--detach", "--quiet", "--yes")
-            return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value=summary)
+        return PokeReturnValue(is_done=False)
 
     @task
     def load(summary):

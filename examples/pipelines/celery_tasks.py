@@ -13,7 +13,11 @@ import os
 from celery import Celery
 
 import bulkrate
-from bulkrate.errors import JobError, ServerUnreachable
+from bulkrate.errors import JobTaken, ServerUnreachable, Unavailable
+
+#: Somebody else is at it, nobody answers, or not now: what another try may mend. What was answered is kept.
+#: Whatever else ends a job (a key, a budget, a column, a place for the result) ends its task.
+PASSING = (JobTaken, ServerUnreachable, Unavailable)
 
 app = Celery("pipelines")
 app.conf.update(
@@ -42,8 +46,7 @@ def label(self, source, output):
             progress=False,
         )
         return job.wait().summary
-    except (JobError, ServerUnreachable) as error:
-        # Somebody else is at it, or nobody answers: look again later. What was answered is kept.
+    except PASSING as error:
         raise self.retry(exc=error) from error
 
 
@@ -53,5 +56,5 @@ def go_on(self, job_id):
     try:
         job = bulkrate.Job.from_id(job_id).resume().wait()
         return job.retry_failed().wait().summary if job.result().failed else job.summary
-    except (JobError, ServerUnreachable) as error:
+    except PASSING as error:
         raise self.retry(exc=error) from error

@@ -19,6 +19,7 @@
     ├── SinkError                 rows could not be written
     ├── RecipeError               a prompt, schema or recipe does not fit the rows
     ├── JobError                  a job is not in a state that allows what was asked
+    │   ├── JobTaken              another process moves it on
     │   ├── OverBudget            it would cost more than was allowed
     │   └── TimedOut              it was not done in the time given; it goes on
     ├── ServerUnreachable         no Batch API answers where one was looked for
@@ -156,6 +157,10 @@ class RecipeError(BulkrateError):
 
 class JobError(BulkrateError):
     """A job is not in a state that allows what was asked."""
+
+
+class JobTaken(JobError):
+    """Another process moves the job on right now."""
 
 
 class OverBudget(JobError):

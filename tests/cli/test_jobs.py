@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import bulkrate
+from bulkrate.errors import JobError
 from tests.cli.conftest import Ran, Type
 from tests.support.processes import Server, wait_until
 
@@ -162,10 +164,11 @@ def test_a_job_that_has_ended_is_not_cancelled(ran):
 
 
 def test_a_job_that_runs_is_one_process_at_a_time_until_it_is_cancelled(typed, slow):
-    assert typed("status").exit_code == 7
+    status = typed("status")
+    assert (status.exit_code, told(status)["process"]) == (7, os.getpid())
     for command in ("resume", "retry"):
         asked = typed(command, "--quiet")
-        assert asked.exit_code == 8
+        assert asked.exit_code == 7
         assert f"bulkrate watch {slow.id}" in asked.stderr
     cancelled = typed("cancel")
     assert cancelled.exit_code == 0
@@ -183,6 +186,20 @@ def test_a_job_that_nobody_moves_on_says_how_to_go_on(typed, slow):
     watched = typed("watch", "--quiet")
     assert watched.exit_code == 8
     assert f"bulkrate resume {slow.id}" in watched.stderr
+    status = typed("status")
+    assert (status.exit_code, told(status)["process"]) == (7, None)
+
+
+def test_the_status_of_a_job_that_was_stopped_is_that_of_what_stopped_it(typed, tmp_path):
+    """A scheduler went on for a day with a job whose key was refused: its status was that it goes on."""
+    (tmp_path / "rows.csv").write_text("text\na\n")
+    money = ("--model", "gpt-4o-mini", "--upstream", "openai", "--upstream-key", "file:key")
+    (tmp_path / "key").write_text("sk-none")
+    assert typed("run", "rows.csv", "--prompt", "{{ text }}", *money).exit_code == 9
+    stopped = typed("status")
+    assert (stopped.exit_code, told(stopped)["exit_code"]) == (9, 9)
+    with pytest.raises(JobError, match="this costs money"):
+        bulkrate.Job.from_id(told(stopped)["job"]).wait()
 
 
 def test_pruning_asks_first_and_takes_only_what_is_old(ran):

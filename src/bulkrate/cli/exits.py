@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bulkrate import errors
 from bulkrate.errors import (
     BlobError,
     BulkrateError,
     ConfigError,
     JobError,
+    JobTaken,
     OverBudget,
     RecipeError,
     RequestRefused,
@@ -31,7 +33,7 @@ REFUSED = 4
 UNREACHABLE = 5
 #: It ended, but not every row has its answer.
 ROWS_FAILED = 6
-#: It goes on; the time given was over.
+#: It goes on: the time given was over, or another process is at it.
 STILL_RUNNING = 7
 #: Files of ours, or the place for the results.
 LOCAL = 8
@@ -44,6 +46,7 @@ TERMINATED = 143
 _CODES: tuple[tuple[type[BulkrateError], int], ...] = (
     (OverBudget, OVER_BUDGET),
     (TimedOut, STILL_RUNNING),
+    (JobTaken, STILL_RUNNING),
     (ConfigError, CONFIGURATION),
     (ServerUnreachable, UNREACHABLE),
     (Unavailable, UNREACHABLE),
@@ -59,4 +62,14 @@ _CODES: tuple[tuple[type[BulkrateError], int], ...] = (
 
 def code_of(error: BulkrateError) -> int:
     """The exit code for an error of ours."""
-    return next((code for kind, code in _CODES if isinstance(error, kind)), BUG)
+    return _code(type(error))
+
+
+def code_named(kind: str | None) -> int:
+    """The same for the name of its class."""
+    found = getattr(errors, kind or "", None)
+    return _code(found) if isinstance(found, type) else BUG
+
+
+def _code(kind: type) -> int:
+    return next((code for one, code in _CODES if issubclass(kind, one)), BUG)

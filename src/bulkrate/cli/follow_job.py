@@ -125,12 +125,13 @@ def finish(
     raise typer.Exit(exit_code(record))
 
 
-def exit_code(record: JobRecord) -> int:
-    """What a job came to."""
+def exit_code(record: JobRecord, *, process: int | None = None) -> int:
+    """What a job came to, or what stopped it where no `process` moves it on."""
     from bulkrate.toolkit.jobs.alarm import is_good
 
     if not record.state.ended:
-        return exits.STILL_RUNNING
+        stopped = record.trouble is not None and process is None
+        return exits.code_named(record.trouble_kind) if stopped else exits.STILL_RUNNING
     return exits.OK if is_good(record) else exits.ROWS_FAILED
 
 
@@ -266,13 +267,14 @@ def _more(progress: Progress) -> str:
     return ", ".join(told)
 
 
-def tell(record: JobRecord, *, seconds: float | None, as_json: bool) -> None:
-    """Print the summary of a job."""
+def tell(record: JobRecord, *, seconds: float | None, as_json: bool, process: int | None = None) -> None:
+    """Print the summary of a job. `process` moves it on, if anybody does."""
     from bulkrate.toolkit.jobs.summary import summary, summary_lines
 
     if as_json or not sys.stdout.isatty():
         if record.spec.sink.what != "-":
-            told = summary(record, typed) | {"exit_code": exit_code(record)}
+            told = summary(record, typed)
+            told |= {"process": process, "exit_code": exit_code(record, process=process)}
             typer.echo(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
         if as_json:
             return

@@ -72,9 +72,11 @@ def status(job: Job = None, data: Data = None, config: Config = None, as_json: J
     """Tell how a job is, and exit with its code: 0 done, 6 rows failed, 7 it is not done yet."""
     from bulkrate.cli.follow_job import exit_code, tell
 
-    record = _folder(_desk(data, config), job).load()
-    tell(record, seconds=None, as_json=as_json)
-    raise typer.Exit(exit_code(record))
+    folder = _folder(_desk(data, config), job)
+    process = folder.driver()
+    record = folder.load()
+    tell(record, seconds=None, as_json=as_json, process=process)
+    raise typer.Exit(exit_code(record, process=process))
 
 
 def watch(

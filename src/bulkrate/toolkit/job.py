@@ -218,7 +218,9 @@ class Job:
         if self._trouble is not None:
             raise self._trouble
         if not self._folder.load().state.ended:
-            raise JobError(f"job {self.id} does not run; go on with .resume()")
+            trouble = self._folder.load().trouble
+            why = f" ({called(trouble)})" if trouble else ""
+            raise JobError(f"job {self.id} does not run{why}; go on with .resume()")
         return self
 
     def result(self, timeout: float | None = None) -> Results:

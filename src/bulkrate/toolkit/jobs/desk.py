@@ -228,7 +228,7 @@ class Desk:
 
         `only_prepare` stops before anything is sent: the rows are kept, and the money is agreed to.
 
-        Raises `JobError` when somebody else moves it, `OverBudget`, `ServerUnreachable`, and whatever its
+        Raises `JobTaken` when somebody else moves it, `OverBudget`, `ServerUnreachable`, and whatever its
         rows, recipe or sink raise. What was done stays done.
         """
         with folder.driven():

@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 
 import msgspec
 
-from bulkrate.errors import JobError
+from bulkrate.errors import JobError, JobTaken
 from bulkrate.toolkit.durable import sync_folder
 from bulkrate.toolkit.jobs.spec import JobSpec
 from bulkrate.wording import either
@@ -121,7 +121,9 @@ class JobRecord(msgspec.Struct, kw_only=True):
     spent: dict[str, Any] | None = None
     where: str | None = None
     server: str | None = None
+    #: Why it was stopped, and which of our errors that was.
     trouble: str | None = None
+    trouble_kind: str | None = None
     #: Why its batches do not move, or a part of them, for those who look on.
     waiting: str | None = None
     #: Opened again for the rows without an answer; what was tried before no longer counts.
@@ -214,12 +216,12 @@ class JobFolder:
 
     @contextmanager
     def driven(self) -> Iterator[None]:
-        """While this is entered, nobody else moves the job on. Raises `JobError` when somebody does."""
+        """While this is entered, nobody else moves the job on. Raises `JobTaken` when somebody does."""
         with self._lock("a+") as lock:
             if not _taken(lock):
                 lock.seek(0)
                 owner = lock.read().strip() or "unknown"
-                raise JobError(
+                raise JobTaken(
                     f"job {self.id} is being run by process {owner}; "
                     f"follow it with: {doing('watch', self.id, 'wait')}"
                 )

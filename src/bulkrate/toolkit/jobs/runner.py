@@ -235,7 +235,7 @@ class Runner:
 
     def fail(self, error: BulkrateError) -> None:
         """Note why it could not go on; it may be resumed."""
-        self.record.trouble = error.wording
+        self.record.trouble, self.record.trouble_kind = error.wording, type(error).__name__
         self._save()
 
     def wanted(self, chosen: NextRound, rows: RowLog, answers: Answers, step: int = 1) -> Iterator[Wanted]:

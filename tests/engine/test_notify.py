@@ -16,31 +16,14 @@ from bulkrate.engine.asks.webhooks import Webhooks
 from bulkrate.engine.loops import notify
 from bulkrate.engine.loops.notify import Notifier, signed_headers
 from bulkrate.errors import StoreError
-from bulkrate.store.records import BatchRecord
 from bulkrate.wire.webhooks import CreateWebhook, RotateSecret, UpdateWebhook
 from tests.support.processes import free_port
 
+from .outbox import fail_a_batch
 from .receiver import Receiver, answer
 
 HOUR = 3_600
 BREAK = "CREATE TRIGGER t BEFORE UPDATE ON deliveries BEGIN SELECT RAISE(ABORT, 'broken'); END"
-
-
-def fail_a_batch(context, name: str = "a") -> None:
-    """End a batch, so that the outbox is filled the way it is in earnest."""
-    batch = BatchRecord(
-        id=f"batch_{name}",
-        project="default",
-        endpoint="/v1/chat/completions",
-        input_file_id="file-1",
-        completion_window="24h",
-        status="validating",
-        created_at=context.now(),
-        expires_at=context.now() + 86_400,
-        family=f"batch_{name}",
-    )
-    context.store.batches.create(batch)
-    context.store.batches.reject(batch.id, b"[]", b"[]", now=context.now(), event_id=f"evt_{name}")
 
 
 async def subscribe(context, url: str):

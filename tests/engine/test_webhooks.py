@@ -10,11 +10,11 @@ from openai import OpenAI
 
 from bulkrate.engine.asks.webhooks import ENDPOINTS_MAX, Webhooks
 from bulkrate.errors import InvalidRequest, NotFound
-from bulkrate.store.records import BatchRecord
 from bulkrate.wire.base import encode
 from bulkrate.wire.webhooks import EVENT_TYPES, CreateWebhook, RotateSecret, TestWebhook, UpdateWebhook
 from tests.support.processes import free_port
 
+from .outbox import fail_a_batch
 from .receiver import Receiver, answer
 
 # pytest would take the shape for a test class.
@@ -33,23 +33,6 @@ def run(awaitable):
 def asking(**fields) -> CreateWebhook:
     given = {"name": "mine", "url": "https://example.com/hook", "event_types": ["batch.completed"]}
     return CreateWebhook(**(given | fields))
-
-
-def fail_a_batch(context, name: str) -> None:
-    """End a batch, so that the outbox is filled the way it is in earnest."""
-    batch = BatchRecord(
-        id=f"batch_{name}",
-        project="default",
-        endpoint="/v1/chat/completions",
-        input_file_id="file-1",
-        completion_window="24h",
-        status="validating",
-        created_at=context.now(),
-        expires_at=context.now() + 86_400,
-        family=f"batch_{name}",
-    )
-    context.store.batches.create(batch)
-    context.store.batches.reject(batch.id, b"[]", b"[]", now=context.now(), event_id=f"evt_{name}")
 
 
 def test_a_new_endpoint_shows_its_secret_this_once(webhooks, clock):

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.support.serving import Handler, serving
+
 _PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>\r\n"
 
 
@@ -58,7 +60,7 @@ def gateway(to: int, *, status: int = 502, keeps_list: bool = False) -> Iterator
     """A gateway to the port `to`."""
     made = Gateway(to, status=status, keeps_list=keeps_list)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Between(Handler, BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
@@ -66,18 +68,11 @@ def gateway(to: int, *, status: int = 502, keeps_list: bool = False) -> Iterator
             self._pass_on(b"")
 
         def do_POST(self) -> None:
-            self._pass_on(self.rfile.read(int(self.headers["content-length"])))
+            self._pass_on(self.taken())
 
         def _pass_on(self, body: bytes) -> None:
             status, kind, content = made.answer(self.command, self.path, body)
-            self.send_response(status)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            self.give(status, content, kind)
 
     class Listener(ThreadingHTTPServer):
         daemon_threads = True
@@ -86,12 +81,7 @@ def gateway(to: int, *, status: int = 502, keeps_list: bool = False) -> Iterator
         def handle_error(self, *_: object) -> None:
             """Whoever asked has gone."""
 
-    with Listener(("127.0.0.1", 0), Handler) as server:
-        made.port = server.server_port
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Listener(("127.0.0.1", 0), Between)
+    made.port = server.server_port
+    with serving(server):
+        yield made

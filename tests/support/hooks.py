@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
+
+from tests.support.serving import Handler, serving
 
 WAIT_S_MAX = 60.0
 
@@ -43,22 +44,12 @@ def receiving() -> Iterator[Hook]:
     """A receiver that answers 200 to everything."""
     came: queue.Queue[Delivery] = queue.Queue()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Receiver(Handler, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.taken()
             came.put(Delivery({name.lower(): value for name, value in self.headers.items()}, body))
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            self.give(200)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield Hook(f"http://127.0.0.1:{server.server_port}/hook", came)
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    with serving(server):
+        yield Hook(f"http://127.0.0.1:{server.server_port}/hook", came)

@@ -24,6 +24,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from tests.support.processes import free_port, wait_until
+from tests.support.serving import serving
 
 #: What would lead elsewhere, or to somebody's real buckets.
 _NOT_OURS = ("AWS_", "GOOGLE_", "CLOUD_STORAGE_", "STORAGE_EMULATOR_", "BOTO_", "HTTP_PROXY", "HTTPS_PROXY")
@@ -153,14 +154,9 @@ def tapped(port: int, after_bytes: int, then: Callable[[], object]) -> Iterator[
                 pass_on(self.request, further, True)
                 back.join()
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Link) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Link)
+    with serving(server):
+        yield server.server_address[1]
 
 
 def outside(more: dict[str, str]) -> dict[str, str]:

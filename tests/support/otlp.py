@@ -13,6 +13,8 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.support.serving import Handler, serving
+
 _WAIT_S_MAX = 60.0
 
 
@@ -42,7 +44,6 @@ class Collector:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._answering())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def wait_for(self, enough: Any) -> list[Span]:
         """The spans, once `enough` of them is true."""
@@ -69,37 +70,26 @@ class Collector:
                     self.spans += [_span(span, about) for span in scope.spans]
             self._came.notify_all()
 
-    def _answering(self) -> type[BaseHTTPRequestHandler]:
+    def _answering(self) -> type[Handler]:
         take = self._take
 
-        class Answering(BaseHTTPRequestHandler):
+        class Answering(Handler, BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self.taken()
                 if self.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
                 status = 200 if self.path == "/v1/traces" else 404
                 if status == 200:
                     take(body)
-                self.send_response(status)
-                self.send_header("content-type", "application/x-protobuf")
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
+                self.give(status, content_type="application/x-protobuf")
 
         return Answering
 
     @contextmanager
     def running(self) -> Iterator[Collector]:
         """While this is entered, it answers."""
-        self._thread.start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
 
 
 def _span(span: Any, about: dict[str, Any]) -> Span:

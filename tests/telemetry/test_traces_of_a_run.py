@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.http import Http
 from tests.support.otlp import Collector, Span
 from tests.support.processes import Server, chat_line, jsonl, running, submit, wait_until_ended
+from tests.support.serving import Handler, serving
 
 pytestmark = pytest.mark.server
 
@@ -29,38 +28,23 @@ class Upstream:
         self.heard: list[str | None] = []
         heard = self.heard
 
-        class Answering(BaseHTTPRequestHandler):
+        class Answering(Handler, BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self._answer(404, b"{}")
+                self.give(404, b"{}")
 
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
+                self.taken()
                 heard.append(self.headers.get("traceparent"))
-                self._answer(200, b'{"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}')
-
-            def _answer(self, status: int, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
+                self.give(200, b'{"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}')
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @contextmanager
     def running(self) -> Iterator[Upstream]:
         """While this is entered, it answers."""
-        self._thread.start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
 
 
 def test_a_batch_is_one_trace_from_its_reading_to_its_end_through_all_processes(data: Path):

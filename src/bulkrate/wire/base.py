@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -11,7 +11,15 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """An object of the API."""
 
 
-T = TypeVar("T", bound=Shape)
+class Listed(Protocol):
+    """What stands in lists."""
+
+    @property
+    def id(self) -> str:
+        """By which a page begins or ends."""
+
+
+T = TypeVar("T", bound=Listed)
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +38,12 @@ class Page(Shape, Generic[T], frozen=True, kw_only=True):
     first_id: str | None
     last_id: str | None
     object: str = "list"
+
+    @classmethod
+    def of(cls, data: list[T], *, has_more: bool) -> Page[T]:
+        """The page that has these."""
+        first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
+        return cls(data=data, has_more=has_more, first_id=first_id, last_id=last_id)
 
 
 def encode(shape: msgspec.Struct) -> bytes:

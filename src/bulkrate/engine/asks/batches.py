@@ -129,12 +129,7 @@ class Batches:
                 raise NotFound(f"There is no batch {after[:64]} to continue after.", param="after")
         records = await self._context.ask(store.page, project, after=place, limit=limit + 1)
         data = await self._context.ask(to_wire, self._context, records[:limit])
-        return Page(
-            data=data,
-            has_more=len(records) > limit,
-            first_id=data[0].id if data else None,
-            last_id=data[-1].id if data else None,
-        )
+        return Page.of(data, has_more=len(records) > limit)
 
     async def cancel(self, project: str, batch_id: str) -> Batch:
         """Stop a batch; what is in flight lands, what was finished is kept.

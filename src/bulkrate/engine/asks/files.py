@@ -163,12 +163,7 @@ class Files:
             now=self._context.clock(),
         )
         data = [to_wire(record) for record in records[:limit]]
-        return Page(
-            data=data,
-            has_more=len(records) > limit,
-            first_id=data[0].id if data else None,
-            last_id=data[-1].id if data else None,
-        )
+        return Page.of(data, has_more=len(records) > limit)
 
     async def get(self, project: str, file_id: str) -> File:
         """A file. Raises `NotFound`."""

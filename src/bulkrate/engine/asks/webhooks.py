@@ -90,12 +90,7 @@ class Webhooks:
             self._store.page, project, newest_first=order != "asc", after=cursor, limit=limit + 1
         )
         shapes = [_shape(webhook) for webhook in found[:limit]]
-        return Page(
-            data=shapes,
-            has_more=len(found) > limit,
-            first_id=shapes[0].id if shapes else None,
-            last_id=shapes[-1].id if shapes else None,
-        )
+        return Page.of(shapes, has_more=len(found) > limit)
 
     async def update(self, project: str, webhook_id: str, ask: UpdateWebhook) -> WebhookEndpoint:
         """Change what `ask` gives, for events on their way too. Raises `NotFound`, `InvalidRequest`."""
@@ -166,12 +161,7 @@ class Webhooks:
             self._store.deliveries_page, webhook_id, after=cursor, limit=limit + 1
         )
         shapes = [_delivery(delivery) for delivery in found[:limit]]
-        return Page(
-            data=shapes,
-            has_more=len(found) > limit,
-            first_id=shapes[0].id if shapes else None,
-            last_id=shapes[-1].id if shapes else None,
-        )
+        return Page.of(shapes, has_more=len(found) > limit)
 
     def event_types(self) -> EventTypeList:
         """What can be subscribed to."""

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import wait_until
-
 _SECONDS_MAX = 120.0
 
 
@@ -75,12 +73,6 @@ def record_of(home: Path) -> dict[str, Any]:
     """The record of the only job under `home`; empty while there is none."""
     found = sorted((home / "jobs").glob("*/job.json"))
     return json.loads(found[-1].read_bytes()) if found else {}
-
-
-def host_pid(home: Path) -> int:
-    """The process of the only engine under `home`, once its door is open."""
-    doors = wait_until(lambda: list((home / "engines").glob("*/door.json")), bool)
-    return int(json.loads(doors[0].read_bytes())["pid"])
 
 
 @contextmanager

@@ -58,6 +58,17 @@ def test_rows_become_a_pandas_frame():
     assert frame["v"][2].tolist() == [2.0, 0.5]
 
 
+def test_whole_numbers_of_which_some_are_missing_stay_what_they_are_in_pandas():
+    """An id beyond 2**53 came back as another, once a row had none."""
+    ids = [2**63 - 1, None, 2**53 + 1]
+    frame = to_pandas([{"id": each} for each in ids], Table(columns=(Column(name="id"),)))
+    assert [None if each is pd.NA else int(each) for each in frame["id"]] == ids
+    given = pd.DataFrame({"n": pd.array([7, None], dtype="UInt8"), "whole": [1, 2], "part": [0.5, None]})
+    source = open_source(given)
+    back = to_pandas(source.rows(), Table(columns=source.columns, arrow=source.arrow))
+    pd.testing.assert_frame_equal(back, given)
+
+
 def test_rows_become_a_polars_frame():
     frame = to_polars(_ROWS, _TABLE)
     assert isinstance(frame, pl.DataFrame)

@@ -17,6 +17,8 @@ from bulkrate.toolkit.rows.table import Row, Table
 from bulkrate.toolkit.sinks.layout import Layout
 
 _ROWS_AT_ONCE = 1_000
+#: What pandas calls whole numbers of which some are missing.
+_INTEGERS = {f"{sign}int{bits}": f"{sign.upper()}Int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 
 
 def to_arrow(rows: Iterable[Row], table: Table) -> Any:
@@ -45,8 +47,14 @@ def to_arrow(rows: Iterable[Row], table: Table) -> Any:
 
 def to_pandas(rows: Iterable[Row], table: Table) -> Any:
     """The rows as a `pandas.DataFrame`. Raises `SinkError`."""
-    _library("pandas")
-    return to_arrow(rows, table).to_pandas()
+    pandas = _library("pandas")
+    made = to_arrow(rows, table)
+    frame = made.to_pandas()
+    for name, column in zip(made.column_names, made.columns, strict=True):
+        if pandas.api.types.is_float_dtype(frame[name]) and str(column.type) in _INTEGERS:
+            # For want of a missing number pandas makes them floats, and large ones others than they are.
+            frame[name] = pandas.array(column.to_pylist(), dtype=_INTEGERS[str(column.type)])
+    return frame
 
 
 def to_polars(rows: Iterable[Row], table: Table) -> Any:

@@ -29,7 +29,8 @@ def command(*words):
     ran = subprocess.run(["bulkrate", *words], cwd=FOLDER, capture_output=True, text=True, check=False)
     passing = {DONE, ROWS_FAILED, UNREACHABLE, NOT_DONE, INTERRUPTED, TERMINATED}
     if ran.returncode >= 0 and ran.returncode not in passing:
-        raise AirflowFailException(f"bulkrate {words[0]} ended with {ran.returncode}: {ran.stderr[-500:]}")
+        said = (ran.stderr or ran.stdout)[-500:]
+        raise AirflowFailException(f"bulkrate {words[0]} ended with {ran.returncode}: {said}")
     return ran
 
 

@@ -56,7 +56,8 @@ def test_a_setting_of_another_recipe_is_refused_with_those_there_are(name: str) 
     ("asking", "message"),
     [
         (Asking(recipe="clasify"), "did you mean 'classify'?"),
-        (Asking(), "needs a column or a prompt"),
+        (Asking(), "what is to be asked of each row? give prompt="),
+        (Asking(recipe="classify", labels=("a", "b")), "give column= or prompt="),
         (Asking(prompt="the same for all"), "uses no column"),
         (Asking(prompt="{{ a }}", params={"n": 3}), "n asks for several answers"),
         (Asking(prompt="{{ a }}", params={"stream": True}), "stream cannot be set"),

@@ -14,6 +14,7 @@ from bulkrate.toolkit.recipes.base import Again, Invalid, Reading
 from bulkrate.toolkit.recipes.conversation import Conversation, Part
 from bulkrate.toolkit.recipes.said import Said, said
 from bulkrate.toolkit.rows.table import Column, Row
+from bulkrate.wording import either
 
 #: The settings of every such recipe.
 WRITTEN = frozenset({"prompt", "system", "column", "answer", "endpoint", "params"})
@@ -83,7 +84,15 @@ def asked_text(asking: Asking) -> list[Prompt]:
     if asking.column is not None and (prompt is None or asking.column not in prompt.columns):
         parts.append(Prompt(f"{{{{ {_reference(asking.column)} }}}}", what=asking.recipe))
     if not parts:
-        raise RecipeError(f"{asking.recipe} needs a column or a prompt")
+        if asking.recipe == "map":
+            raise RecipeError(
+                f"what is to be asked of each row? give {either('--prompt', 'prompt=')} "
+                "(requests in OpenAI's batch format are run as they are where they are a .jsonl file)"
+            )
+        raise RecipeError(
+            f"{asking.recipe} needs to know the text; give {either('--column', 'column=')} or "
+            f"{either('--prompt', 'prompt=')}"
+        )
     if not any(part.columns or part.whole_row for part in parts):
         raise RecipeError(
             "the prompt uses no column, so that every row would be asked the same; "

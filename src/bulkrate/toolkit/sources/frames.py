@@ -90,7 +90,9 @@ def framed(what: Any, library: str) -> Source:
     """The rows of a frame or table of `library`. Raises `SourceError`."""
     made = {"pandas": _pandas, "polars": _polars, "pyarrow": _arrow}[library](what)
     if made is None:
-        raise SourceError(f"a {type(what).__name__} of {library} is no table; give a frame or a table")
+        raise SourceError(
+            f"a {type(what).__name__} of {library} is no table; give a frame or a table, or a list of texts"
+        )
     return made
 
 

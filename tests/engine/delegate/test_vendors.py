@@ -199,3 +199,18 @@ async def test_a_line_that_is_too_large_even_alone_is_an_error(data, provider):
         [error] = (await house.results(batch_id))[1].values()
     assert error["response"]["status_code"] in {400, 413}
     assert provider.created == []
+
+
+async def test_a_job_that_fails_each_time_says_so_with_what_was_said_of_the_last(data, provider):
+    if provider.kind == "anthropic-batch":
+        pytest.skip("Message Batches do not fail as a whole")
+    provider.go_wrong(fail_job=True)
+    async with housed(data, {"provider": delegated(provider, remote_attempts=2)}) as house:
+        batch_id = await house.begin(fresh_ids(2))
+        await house.until_ended(batch_id)
+        _, errors = await house.results(batch_id)
+    said = "Internal error" if provider.kind == "gemini-batch" else "the provider failed the job and does not"
+    for line in errors.values():
+        assert line["error"]["code"] == "not_answered"
+        assert f"in 2 batches; of the last it said: {said}" in line["error"]["message"]
+    assert provider.created == [2, 2]

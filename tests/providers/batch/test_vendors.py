@@ -234,8 +234,7 @@ def test_a_failed_batch_says_why(place: Place) -> None:
     remote = hand.until(hand.begin(hand.shard(place.chats(1))).id)
     assert remote.state is RemoteState.FAILED
     assert remote.refusal is not None
-    if place.name != "mistral":  # which has no code for it
-        assert remote.refusal.why is Why.QUOTA
+    assert remote.refusal.why is Why.QUOTA
     assert hand.vendor.results(remote) == ()
 
 

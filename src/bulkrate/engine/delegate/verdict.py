@@ -57,7 +57,8 @@ def verdict_of(
         if verdict is not None:
             return verdict
     if last:
-        message = f"{driven.name} did not answer this line in {remote.generation} batches"
+        said = f"; of the last it said: {seen.refusal.message}" if seen.refusal is not None else ""
+        message = f"{driven.name} did not answer this line in {remote.generation} batches{said}"
         return replace(again, error=("not_answered", message, None))
     return again
 

@@ -4,6 +4,7 @@ window.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import ceil
@@ -55,6 +56,7 @@ _PAGE = 100
 PAGES_MAX = 1_000
 FILE_PAGES_MAX = 20
 
+_QUOTA_WORDS = re.compile(r"\bquota|\brate limit|\bcapacity exceeded", re.IGNORECASE)
 _STATES = {
     "QUEUED": RemoteState.VALIDATING,
     "RUNNING": RemoteState.RUNNING,
@@ -317,7 +319,9 @@ def _failure(job: _Job) -> Refusal:
     if not job.errors:
         return Refusal(why=Why.UNAVAILABLE, message="the provider failed the job and does not say why")
     message = shown("; ".join(f"{fault.message} ({fault.count} times)" for fault in job.errors))
-    return Refusal(why=_why(400, message), message=message)
+    # Its jobs have no codes for why they failed.
+    why = Why.QUOTA if _QUOTA_WORDS.search(message) else _why(400, message)
+    return Refusal(why=why, message=message)
 
 
 def _why(status: int, message: str) -> Why:

@@ -168,9 +168,8 @@ class Double(ABC):
             raise self.quota_full(room)
         job.faults = faults.for_a_job()
         if not self.validates:
-            job.faults = msgspec.structs.replace(
-                job.faults, invalid=False, invalid_lines=[], quota_full_late=False, broke_late=False
-            )
+            sound = dict.fromkeys(("invalid", "fail_job", "quota_full_late", "broke_late"), False)
+            job.faults = msgspec.structs.replace(job.faults, **sound, invalid_lines=[])
         self.jobs[ident] = job
         self.books.created.append({"id": ident, "lines": len(lines), **about})
         return job

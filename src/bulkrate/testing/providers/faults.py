@@ -60,6 +60,8 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     invalid_lines: list[int] = []
     #: Validation fails, for a reason of no line's.
     invalid: bool = False
+    #: The job fails for a reason of the provider's own, which it does not tell.
+    fail_job: bool = False
     #: The quota is found to be full only after creation: the job fails. As OpenAI does.
     quota_full_late: bool = False
     #: The same of an account that is over its limit. OpenAI's wire alone.

@@ -288,6 +288,8 @@ class GeminiDouble(Double):
                     "message": "Resources are exhausted",
                     "status": "RESOURCE_EXHAUSTED",
                 }
+            elif job.faults.fail_job:
+                shown["error"] = {"code": 13, "message": "Internal error", "status": "INTERNAL"}
             else:
                 shown["error"] = {"code": 3, "message": reason, "status": "INVALID_ARGUMENT"}
         elif any(outcome.fate in {Fate.ANSWERED, Fate.ERROR} for outcome in job.outcomes):

@@ -77,7 +77,7 @@ class Job:
         """Whether validation refuses it."""
         faults = self.faults
         late = faults.quota_full_late or faults.broke_late
-        return faults.invalid or late or bool(faults.invalid_lines)
+        return faults.invalid or faults.fail_job or late or bool(faults.invalid_lines)
 
     @property
     def tokens(self) -> int:

@@ -198,7 +198,7 @@ class MistralDouble(Double):
         output = self._file_of(job, "batch_result", Fate.ANSWERED) or none
         error = self._file_of(job, "batch_error", Fate.ERROR) or none
         errors = []
-        if job.end is End.FAILED:
+        if job.end is End.FAILED and not job.faults.fail_job:
             told = "the quota is full" if job.faults.quota_full_late else "the input file is not valid"
             errors = [{"message": told, "count": max(1, len(job.faults.invalid_lines))}]
         return {

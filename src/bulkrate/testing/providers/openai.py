@@ -302,6 +302,8 @@ def _faults(job: Job) -> list[dict[str, Any]]:
     if job.faults.broke_late:
         words = "Billing hard limit has been reached."
         return [{"code": "billing_hard_limit_reached", "message": words, "param": None, "line": None}]
+    if job.faults.fail_job:
+        return []
     if not job.faults.invalid_lines:
         message = "The input file could not be read."
         return [{"code": "invalid_request", "message": message, "param": "file_id", "line": None}]

@@ -64,9 +64,9 @@ def _run(asking: Asking, what: str, options: JobOptions) -> None:
             _dry_run(desk, folder, options)
         finally:
             if not known:
-                desk.remove(folder)
+                desk.jobs.remove(folder)
             if new_home:
-                desk.tidy()
+                desk.jobs.tidy()
     elif options.detach:
         _detach(desk, folder, options)
     else:

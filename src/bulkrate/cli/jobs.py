@@ -45,7 +45,7 @@ def jobs(context: typer.Context, data: Data = None, config: Config = None, as_js
     """List the jobs of this folder, newest first."""
     if context.invoked_subcommand is not None:
         return
-    records = list(reversed(_desk(data, config).jobs()))
+    records = list(reversed(_desk(data, config).jobs.records()))
     _table(records, as_json)
 
 
@@ -57,7 +57,7 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Show every run of a job: success rate, cost and time, oldest first."""
-    records = [record for record in _desk(data, config).jobs() if record.spec.name]
+    records = [record for record in _desk(data, config).jobs.records() if record.spec.name]
     if name is not None:
         names = {record.spec.name or "" for record in records}
         records = [record for record in records if record.spec.name == name]
@@ -210,7 +210,9 @@ def prune(
 
     desk = _desk(data, config)
     before = time.time() - (seconds(older_than) or 0)
-    old = [record for record in desk.jobs() if record.state.ended and (record.ended_at or 0) <= before]
+    old = [
+        record for record in desk.jobs.records() if record.state.ended and (record.ended_at or 0) <= before
+    ]
     if not old:
         typer.echo(f"no job has ended longer than {older_than} ago", err=True)
         return
@@ -222,7 +224,7 @@ def prune(
         if not typer.confirm(f"Delete {len(old)} jobs, {old[0].id} to {old[-1].id}?", err=True):
             raise typer.Exit(exits.USAGE)
     for record in old:
-        desk.remove(JobFolder(desk.home, record.id))
+        desk.jobs.remove(JobFolder(desk.home, record.id))
     typer.echo(f"deleted {len(old)} jobs", err=True)
 
 
@@ -309,7 +311,7 @@ def _keep(output: str, *, overwrite: bool) -> None:
 
 
 def _folder(desk: Desk, job: str | None) -> JobFolder:
-    return desk.newest() if job is None else desk.find(job)
+    return desk.jobs.newest() if job is None else desk.jobs.find(job)
 
 
 def _dollars(amount: float | None) -> str | None:

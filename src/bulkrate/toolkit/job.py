@@ -199,7 +199,7 @@ class Job:
     def from_id(cls, job: str, *, data: str | os.PathLike[str] | None = None) -> Job:
         """The job with this id, or the newest with this name. Raises `JobError` when there is none."""
         desk = Desk.at(data, os.environ)
-        return cls(desk, desk.find(job))
+        return cls(desk, desk.jobs.find(job))
 
     def resume(self) -> Job:
         """Go on where it stopped. Does nothing for a job that has ended."""

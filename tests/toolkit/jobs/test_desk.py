@@ -120,12 +120,12 @@ def test_a_cancelled_job_that_never_began_has_no_answers(desk, of_file):
 
 def test_a_job_is_found_by_how_its_id_begins_unless_it_could_be_two(desk, server):
     one, _ = run(desk, asked(server.url), ROWS)
-    assert desk.find(one.id[:-2]).id == one.id
+    assert desk.jobs.find(one.id[:-2]).id == one.id
     run(desk, asked(server.url), [{"text": "c"}])
     with pytest.raises(JobError, match="may mean 2 jobs"):
-        desk.find("map-")
+        desk.jobs.find("map-")
     with pytest.raises(JobError, match="no job"):
-        desk.find("other")
+        desk.jobs.find("other")
 
 
 @pytest.mark.parametrize(
@@ -148,13 +148,13 @@ def test_a_record_that_cannot_be_read_is_named_and_the_other_jobs_go_on(desk, of
     desk = Desk(desk.home, {}, warn=warned.append)
     other, known = desk.begin(msgspec.structs.replace(of_file, name="other"))
     assert not known
-    assert [each.id for each in desk.jobs()] == [other.id]
-    assert desk.find("other").id == other.id
+    assert [each.id for each in desk.jobs.records()] == [other.id]
+    assert desk.jobs.find("other").id == other.id
     (told,) = warned
     assert odd.id in told
     assert says in told
     with pytest.raises(JobError, match=says):
-        desk.go_on(desk.find(odd.id), Quick())
+        desk.go_on(desk.jobs.find(odd.id), Quick())
     record.write_bytes(kept)
     again, known = desk.begin(of_file)
     assert (again.id, known) == (odd.id, True)
@@ -184,7 +184,7 @@ def test_what_stopped_a_job_is_forgotten_once_it_is_done(desk, of_file, tmp_path
 def test_a_window_that_is_none_is_told_before_a_row_is_read(desk, of_file):
     with pytest.raises(RecipeError, match="from 1h to 30d"):
         desk.begin(msgspec.structs.replace(of_file, window="5x"))
-    assert desk.jobs() == []
+    assert desk.jobs.records() == []
 
 
 def test_a_key_that_was_wrong_is_put_right_where_the_job_runs(desk, of_file):

@@ -5,56 +5,25 @@ The command line and the Python functions both stand on this; neither moves a jo
 
 from __future__ import annotations
 
-import difflib
 import os
-import shutil
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from bulkrate import config
-from bulkrate.core.deadline import window_s
-from bulkrate.errors import (
-    BulkrateError,
-    ConfigError,
-    JobError,
-    OverBudget,
-    RecipeError,
-    RequestRefused,
-    ServerUnreachable,
-    SinkError,
-    SourceError,
-)
+from bulkrate.errors import BulkrateError, JobError, OverBudget, SinkError, SourceError
 from bulkrate.toolkit.jobs import money
+from bulkrate.toolkit.jobs.beginning import Beginning
+from bulkrate.toolkit.jobs.catalogue import Catalogue
+from bulkrate.toolkit.jobs.ends import recipe_for, sink_of, source_of
 from bulkrate.toolkit.jobs.progress import Progress
-from bulkrate.toolkit.jobs.reading import content_of, hold_to_columns
-from bulkrate.toolkit.jobs.record import (
-    JobFolder,
-    JobRecord,
-    JobState,
-    beginning,
-    doing,
-    job_folders,
-    new_job_id,
-)
-from bulkrate.toolkit.jobs.reuse import forget
+from bulkrate.toolkit.jobs.record import JobFolder, JobRecord, JobState, doing
 from bulkrate.toolkit.jobs.runner import Runner
 from bulkrate.toolkit.jobs.spec import JobSpec
-from bulkrate.toolkit.places.place import Place, PlaceAsk, open_place, settle
-from bulkrate.toolkit.recipes import check, recipe_of, tells_confidence
-from bulkrate.toolkit.recipes.base import Recipe
-from bulkrate.toolkit.recipes.grouping import Groups
-from bulkrate.toolkit.recipes.report_folder import ReportFolder
-from bulkrate.toolkit.recipes.requests import RequestLines, Requests
-from bulkrate.toolkit.sinks import exists, is_table, open_sink
-from bulkrate.toolkit.sinks.base import Sink
-from bulkrate.toolkit.sources import open_source
+from bulkrate.toolkit.places.place import Place, open_place
 from bulkrate.toolkit.sources.base import Source
-from bulkrate.wording import either
 
 
 class Listener:
@@ -75,22 +44,17 @@ class Listener:
         time.sleep(seconds)
 
 
-def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=2)
-
-
 class Desk:
-    """Jobs under the state folder `home`. `environ` is where keys are found; `warn` is told, once each, of
-    jobs that are passed over because their records cannot be read.
+    """Jobs under the state folder `home`. `environ` is where keys are found; `warn` is told of jobs that are
+    passed over because their records cannot be read.
     """
 
     def __init__(
-        self, home: Path, environ: Mapping[str, str], *, warn: Callable[[str], None] = _warn
+        self, home: Path, environ: Mapping[str, str], *, warn: Callable[[str], None] | None = None
     ) -> None:
         self.home = home
+        self.jobs = Catalogue(home, warn)
         self._environ = environ
-        self._warn = warn
-        self._passed_over: set[str] = set()
 
     @classmethod
     def at(
@@ -99,7 +63,7 @@ class Desk:
         environ: Mapping[str, str],
         *,
         file: Path | None = None,
-        warn: Callable[[str], None] = _warn,
+        warn: Callable[[str], None] | None = None,
     ) -> Desk:
         """The jobs of the folder `data`, or of the one that the configuration names. Raises `ConfigError`."""
         flags = {} if data is None else {"home": os.fspath(data)}
@@ -108,111 +72,8 @@ class Desk:
     def begin(
         self, spec: JobSpec, source: Source | None = None, *, fresh: bool = False, overwrite: bool = False
     ) -> tuple[JobFolder, bool]:
-        """A job as `spec` asks, and whether it was there already.
-
-        The same job over the same content is the same job: it is gone on with, or if it has ended, its
-        answers are there. `fresh` makes a new one all the same. A file that is there already is written
-        over only by the job that wrote it, or with `overwrite`. Raises `ConfigError`, `SourceError`,
-        `RecipeError`, `SinkError`.
-        """
-        recipe = recipe_for(spec)
-        if isinstance(recipe, Requests):  # kept, so that the file is not needed again
-            spec = msgspec.structs.replace(
-                spec, asking=msgspec.structs.replace(spec.asking, endpoint=recipe.endpoint)
-            )
-        given, source = source, source_of(spec, source)
-        if source.columns:
-            names = [column.name for column in source.columns]
-            if not isinstance(recipe, Requests) and not spec.asking.group_by:
-                check(spec.asking, names)
-            hold_to_columns(spec, recipe, names)
-        _hold_confidence(spec)
-        _hold_window(spec)
-        asked = spec.place
-        spec = msgspec.structs.replace(spec, place=settle(spec.place, self._environ))
-        spec = self._with_model(spec, recipe)
-        mark = source.mark()
-        now = time.time()
-        record = JobRecord(
-            id=new_job_id(spec.name or spec.asking.recipe, now),
-            spec=spec,
-            fingerprint=spec.fingerprint(mark),
-            created_at=now,
-            source_name=source.name,
-            fresh=fresh,
-        )
-        sink_of(record)  # a place that is none is told of before a row is read
-        if mark is not None:
-            with beginning(self.home):
-                known = None if fresh else self._same(record)
-                if known is None:
-                    self._keep_output(spec, overwrite=overwrite)
-                    return self._made(record), False
-        else:
-            folder = self._made(record)
-            if given is not None and given.length is None:
-                return folder, False  # an iterator: what it will bring is anybody's guess
-            known = self._read_now(folder, source, fresh=fresh, ended_too=given is None, overwrite=overwrite)
-            if known is None:
-                return folder, False
-        self._as_asked_now(known, spec, elsewhere=asked != PlaceAsk(), overwrite=overwrite)
-        return known, True
-
-    def _made(self, record: JobRecord) -> JobFolder:
-        folder = JobFolder(self.home, record.id)
-        folder.make()
-        folder.save(record)
-        return folder
-
-    def _read_now(
-        self, folder: JobFolder, source: Source, *, fresh: bool, ended_too: bool, overwrite: bool
-    ) -> JobFolder | None:
-        """Read rows of which nobody can tell beforehand whether they are the same, and look for the job that
-        has them already: one that goes on, and where `ended_too` also one that has ended.
-        """
-        try:
-            with folder.driven():
-                runner = self.runner(folder)
-                runner.read(source)
-                with beginning(self.home):
-                    record = runner.record
-                    record.content = content_of(folder.path)
-                    known = None if fresh else self._same(record)
-                    if known is not None and (ended_too or not known.load().state.ended):
-                        self._clear(folder)
-                        return known
-                    self._keep_output(record.spec, overwrite=overwrite)
-                    folder.save(record)
-                    return None
-        except BaseException:
-            self._clear(folder)
-            raise
-
-    def _as_asked_now(self, folder: JobFolder, spec: JobSpec, *, elsewhere: bool, overwrite: bool) -> None:
-        """The same job, but perhaps to run or to be written elsewhere, to cost more, or to be told of
-        otherwise.
-
-        Raises `JobError` when it has lines in another place already, `SinkError` when the output is there.
-        """
-        if folder.is_driven():
-            return  # whoever goes on with it is told
-        record = folder.load()
-        place = spec.place if elsewhere else record.spec.place
-        if place.keyless() != record.spec.place.keyless() and not record.state.ended and record.has_lines_out:
-            raise JobError(
-                f"job {record.id} has lines at {record.where or 'another place'}, and cannot be moved; go on "
-                f"there with: {doing('resume', record.id)}, or end it with: {doing('cancel', record.id)}"
-            )
-        if spec.sink.what != record.spec.sink.what:
-            self._keep_output(spec, overwrite=overwrite)
-            record.written = False
-        now = msgspec.structs.replace(
-            record.spec, place=place, watch=spec.watch, max_cost=spec.max_cost, sink=spec.sink
-        )
-        if now != record.spec:
-            with folder.driven():
-                record.spec = now
-                folder.save(record)
+        """A job as `spec` asks, and whether it was there already (see `Beginning.job`)."""
+        return Beginning(self.jobs, self._environ).job(spec, source, fresh=fresh, overwrite=overwrite)
 
     def go_on(
         self,
@@ -246,7 +107,7 @@ class Desk:
                 reading = fresh and runner.record.state is JobState.READING
                 nowhere_to = isinstance(error, SinkError) and not runner.record.allowed
                 if reading or (nowhere_to and not runner.record.rounds):
-                    self._clear(folder)  # it never came to be
+                    self.jobs.clear(folder)  # it never came to be
                 else:
                     runner.fail(error)
                 raise
@@ -290,54 +151,6 @@ class Desk:
             runner.record.spent = msgspec.to_builtins(money.spent(runner.record, self.prices(record.spec)))
             runner.write(sink_of(runner.record))
             return runner.record
-
-    def find(self, name: str) -> JobFolder:
-        """The job that `name` means: its id, how that begins, or the name of a job (then its newest run).
-
-        Raises `JobError`, also when it could mean several.
-        """
-        folders = job_folders(self.home)
-        if exact := [folder for folder in folders if folder.id == name]:
-            return exact[0]
-        known = list(self._records())
-        named = [folder for folder, record in known if record.spec.name == name]
-        if named:
-            return named[-1]
-        begun = [folder for folder in folders if folder.id.startswith(name)]
-        if len(begun) == 1:
-            return begun[0]
-        if begun:
-            raise JobError(f"{name!r} may mean {len(begun)} jobs: {', '.join(f.id for f in begun[-5:])}")
-        names = {folder.id for folder in folders} | {record.spec.name or "" for _, record in known}
-        near = difflib.get_close_matches(name, names, n=3)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`bulkrate jobs` lists them"
-        raise JobError(f"there is no job {name!r} under {self.home}; {hint}")
-
-    def newest(self) -> JobFolder:
-        """The job that was touched last. Raises `JobError` when there is none."""
-        folders = job_folders(self.home)
-        if not folders:
-            raise JobError(f"there are no jobs under {self.home}")
-        return folders[-1]
-
-    def jobs(self) -> list[JobRecord]:
-        """Every job, oldest first."""
-        return sorted((record for _, record in self._records()), key=lambda record: record.created_at)
-
-    def remove(self, folder: JobFolder) -> None:
-        """Delete a job with its rows and answers. Raises `JobError` while it is being moved on."""
-        with folder.driven():
-            forget(self.home, folder.id)
-            self._clear(folder)
-
-    def tidy(self) -> None:
-        """Remove the state folder if there is nothing in it."""
-        with suppress(OSError):  # there is
-            (self.home / "jobs").rmdir()
-            self.home.rmdir()
-
-    def _clear(self, folder: JobFolder) -> None:
-        shutil.rmtree(folder.path)
 
     def runner(self, folder: JobFolder) -> Runner:
         """The job as it is, to be looked at: its result, its answers."""
@@ -389,121 +202,3 @@ class Desk:
     def prices(self, spec: JobSpec) -> money.Prices:
         """What answers cost where a job runs. Raises `ConfigError`."""
         return money.Prices(spec.place, self._environ, window=spec.window)
-
-    def _same(self, record: JobRecord) -> JobFolder | None:
-        """The newest other job that asks the same of the same rows."""
-        for folder, other in reversed(list(self._records())):
-            if other.id != record.id and (other.fingerprint, other.content) == (
-                record.fingerprint,
-                record.content,
-            ):
-                return folder
-        return None
-
-    def _keep_output(self, spec: JobSpec, *, overwrite: bool) -> None:
-        what = spec.sink.what
-        if what is None or overwrite or _as_documents(spec) or not exists(what):
-            return
-        if spec.name and any(record.written and record.spec.sink.what == what for record in self._runs(spec)):
-            return  # last night's result of the same job
-        raise SinkError(
-            f"{what} exists; name another {either('--output', 'output=')}, "
-            f"or write over it with {either('--overwrite', 'overwrite=True')}"
-        )
-
-    def _runs(self, spec: JobSpec) -> Iterator[JobRecord]:
-        """The runs of a job of this name."""
-        return (record for _, record in self._records() if record.spec.name == spec.name)
-
-    def _records(self) -> Iterator[tuple[JobFolder, JobRecord]]:
-        """Every job, that which was touched last at the end."""
-        for folder in job_folders(self.home):
-            try:
-                yield folder, folder.load()
-            except JobError as error:
-                if folder.exists() and folder.id not in self._passed_over:
-                    self._passed_over.add(folder.id)
-                    self._warn(f"passed over: {error}")
-
-    def _with_model(self, spec: JobSpec, recipe: Recipe) -> JobSpec:
-        """`spec` with a model for every row: without one, the only one that there is."""
-        ask = spec.model
-        if isinstance(recipe, Requests):
-            return msgspec.structs.replace(spec, model=msgspec.structs.replace(ask, column="model"))
-        if ask.model or ask.column:
-            return spec
-        place = open_place(spec.place, self.home, self._environ)
-        try:
-            models = place.api.models()
-        except (RequestRefused, ServerUnreachable):
-            models = []
-        finally:
-            place.close()
-        if len(models) != 1:
-            offered = (
-                f"there are {', '.join(models[:20])}" if models else "the server does not list its models"
-            )
-            raise ConfigError(f"no model is named; give {either('--model NAME', 'model=NAME')}: {offered}")
-        return msgspec.structs.replace(spec, model=msgspec.structs.replace(ask, model=models[0]))
-
-
-def recipe_for(spec: JobSpec) -> Recipe:
-    """The recipe of a job. Raises `RecipeError`, `SourceError`."""
-    if spec.asking.recipe == "requests":
-        return Requests(spec.asking.endpoint or RequestLines(Path(spec.source.what or "")).endpoint())
-    return recipe_of(spec.asking)
-
-
-def _hold_confidence(spec: JobSpec) -> None:
-    """Raise `RecipeError` when answers are to be as sure as they never say they are."""
-    if spec.model.confidence_min is not None and not tells_confidence(spec.asking):
-        probabilities = either("--param logprobs=true", 'params={"logprobs": True}')
-        raise RecipeError(
-            f"{either('--min-confidence', 'min_confidence=')} is for answers that say how sure they are; let "
-            f"classify ask for it with {either('--confidence', 'confidence=True')}, or get the probabilities "
-            f"of tokens with {probabilities}"
-        )
-
-
-def _hold_window(spec: JobSpec) -> None:
-    """Raise `RecipeError` when no batch may take as long."""
-    if window_s(spec.window) is None:
-        raise RecipeError(
-            f"{either('--window', 'window=')} {spec.window!r} is none; give 24h, or another from 1h to 30d"
-        )
-
-
-def source_of(spec: JobSpec, given: Source | None = None) -> Source:
-    """The source that a job names, or the one `given` by a program, in groups where the recipe wants these.
-
-    Raises `SourceError`.
-    """
-    ask = spec.source
-    if given is None and ask.what is None:
-        raise SourceError(
-            "the rows were handed over by a program that stopped meanwhile; hand them over again"
-        )
-    if spec.asking.recipe == "requests":
-        return given or RequestLines(Path(ask.what or ""), limit=ask.limit)
-    source = given or open_source(
-        ask.what, query=ask.query, table=ask.table, limit=ask.limit, format=ask.format
-    )
-    return Groups(source, spec.asking.group_by) if spec.asking.group_by else source
-
-
-def sink_of(record: JobRecord) -> Sink | None:
-    """The sink that a job names, if it names one. Raises `SinkError`."""
-    ask, asking = record.spec.sink, record.spec.asking
-    if ask.what is None:
-        return None
-    options = {name: value for name, value in ask.options.items() if name not in {"status", "overwrite"}}
-    if _as_documents(record.spec):
-        options["overwrite"] = record.written or ask.options.get("overwrite", False)
-        document = asking.answer or "report"
-        return ReportFolder(Path(ask.what), by=asking.group_by, document=document, **options)
-    return open_sink(ask.what, table=ask.table, format=ask.format, **options)
-
-
-def _as_documents(spec: JobSpec) -> bool:
-    """Whether the result is a folder with a file for each group, and not a table."""
-    return bool(spec.asking.group_by) and not is_table(spec.sink.what or "", spec.sink.format)

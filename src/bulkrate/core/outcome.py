@@ -18,30 +18,32 @@ class Failure(Enum):
 
     - `costs_attempt`: the line may be at fault; only so many of these and it is given up.
     - `upstream_is_out`: the upstream as a whole cannot work now; pause it, not the line.
+    - `is_fall`: attempts end like this when their upstream dies.
     """
 
     #: No connection could be made. Nothing was sent.
-    UNREACHABLE = ("unreachable", False, True)
+    UNREACHABLE = ("unreachable", False, True, False)
     #: 401, 402, 403 on everything, or no quota left: our key or the account behind it is not accepted.
-    KEY_REFUSED = ("key_refused", False, True)
+    KEY_REFUSED = ("key_refused", False, True, False)
     #: 429 or 503: come back later.
-    BUSY = ("busy", False, False)
+    BUSY = ("busy", False, False, False)
     #: 408, 409, 425, 499, or a 5xx other than 503.
-    ERROR = ("upstream_error", True, False)
+    ERROR = ("upstream_error", True, False, True)
     #: No answer within the time-out.
-    TIMED_OUT = ("request_timeout", True, False)
+    TIMED_OUT = ("request_timeout", True, False, False)
     #: The connection broke after the request was sent.
-    LOST = ("connection_lost", True, False)
+    LOST = ("connection_lost", True, False, True)
     #: A 2xx whose body is cut off or is not JSON.
-    GARBLED = ("invalid_answer", True, False)
+    GARBLED = ("invalid_answer", True, False, True)
     #: The upstream dies whenever it is sent this line.
-    CRASHES = ("upstream_crash", True, False)
+    CRASHES = ("upstream_crash", True, False, False)
 
-    def __init__(self, code: str, costs_attempt: bool, upstream_is_out: bool) -> None:
+    def __init__(self, code: str, costs_attempt: bool, upstream_is_out: bool, is_fall: bool) -> None:
         #: The `error.code` of a line that is given up for this.
         self.code = code
         self.costs_attempt = costs_attempt
         self.upstream_is_out = upstream_is_out
+        self.is_fall = is_fall
 
     def holds_upstream(self, retry_after_s: float | None) -> bool:
         """Whether no line shall be sent for a while, and this one then as soon as any other.

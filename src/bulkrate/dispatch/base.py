@@ -15,7 +15,8 @@ class Work:
     __slots__ = (
         "attempts",
         "custom_id",
-        "fell_at",
+        "falls",
+        "heard",
         "hedge",
         "line",
         "part",
@@ -45,8 +46,9 @@ class Work:
         self.sent_at = 0.0
         self.task: asyncio.Task[None] | None = None
         self.reserved = 0
-        #: When an attempt at it last ended as when an upstream dies.
-        self.fell_at = float("-inf")
+        #: When attempts at it ended as when an upstream dies, and whether it was heard alone for that.
+        self.falls: tuple[float, ...] = ()
+        self.heard = False
         self.upstream = ""
         #: The attempt at a second upstream, and what that answered first.
         self.second: asyncio.Task[None] | None = None

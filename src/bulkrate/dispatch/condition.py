@@ -6,11 +6,12 @@ Every outcome adds to it. Nothing here sends anything.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from bulkrate.config import Upstream
+from bulkrate.core.company import Company
 from bulkrate.core.health import Health, State
 from bulkrate.core.outcome import Answered, Failed, Failure, Refused
 from bulkrate.core.refusals import Refusals, Turnout
@@ -55,6 +56,8 @@ class Condition:
         self._models: set[str] = set()
         #: By model, once a line of it was refused for want of capacity.
         self._turnouts: dict[str, Turnout] = {}
+        #: By model, once a line of it failed as lines do when their upstream dies.
+        self._companies: dict[str, Company] = {}
 
     @property
     def limit(self) -> int:
@@ -100,6 +103,8 @@ class Condition:
             self.quotas.settle(model, work.reserved, used, now=now)
         if self._turnouts and (turnout := self._turnouts.get(model)) is not None:
             turnout.answered(work.sent_at)
+        if self._companies and (company := self._companies.get(model)) is not None:
+            company.answered(work.sent_at)
         if self.window is not None:
             self.window.answered(
                 in_flight=in_flight + 1, tokens=worth, latency_s=took_s, first=not work.tries, now=now
@@ -121,7 +126,14 @@ class Condition:
                 self.window.busy(in_flight=in_flight + 1, now=now)
         elif failed.failure is Failure.TIMED_OUT and self.window is not None:
             self.window.busy(in_flight=in_flight + 1, now=now)  # it may have waited in a queue of ours
+        elif failed.failure.is_fall:
+            self._companies.setdefault(model, Company()).failed(work.sent_at, now=now)
         self.health.failed(failed, first=not work.tries, now=now, jitter=random.random())  # noqa: S311
+
+    def failed_together(self, model: str, times: Sequence[float]) -> bool:
+        """Whether at each of these times all lines of a model failed that were under way."""
+        company = self._companies.get(model)
+        return company is not None and company.together(times)
 
     def out(self, failed: Failed, *, now: float) -> None:
         """It cannot work now."""

@@ -22,6 +22,7 @@ from bulkrate.dispatch.base import Work
 from bulkrate.dispatch.client import Client
 from bulkrate.dispatch.condition import Condition
 from bulkrate.dispatch.failures import Failures
+from bulkrate.dispatch.hearing import Hearing
 from bulkrate.dispatch.inquest import Inquest, Suspect
 from bulkrate.dispatch.lane import Lane
 from bulkrate.dispatch.watch import Watch
@@ -103,8 +104,21 @@ class Driver:
             width=lambda: self._condition.limit,
             on_return=self._returned,
         )
+        self._hearing = Hearing(
+            attempt=self._test,
+            deliver=self._deliver,
+            idle=self._until_idle,
+            control=self._control,
+            on_return=self._returned,
+            patience_s=retry.outage_s,
+        )
         self._failures = Failures(
-            retry, self._condition, self._inquest, on_return=self._returned, is_alive=self._is_alive
+            retry,
+            self._condition,
+            self._inquest,
+            self._hearing,
+            on_return=self._returned,
+            is_alive=self._is_alive,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_timer: asyncio.TimerHandle | None = None
@@ -113,6 +127,7 @@ class Driver:
         self._looked_at = float("-inf")
         self._out_since = float("-inf")
         self._stopped = False
+        self._testing = False
         self._loop = asyncio.get_running_loop()
         self._spawn(self._watch.read_loads())
 
@@ -149,6 +164,7 @@ class Driver:
         """Take a lane away."""
         self._turns.leave(lane)
         self._inquest.drop(lane)
+        self._hearing.drop(lane)
 
     def adopt(self, suspects: list[Suspect]) -> None:
         """Test lines that may have killed another upstream."""
@@ -158,8 +174,9 @@ class Driver:
     def pump(self) -> None:
         """Send until the window is full or nothing is ready."""
         self._pumped.set()
-        if self._inquest.pending and not self._inquest.open and self.health.state is not State.OUT:
-            self._spawn(self._hold_inquest())
+        if self._tests_pending and not self._testing and self.health.state is not State.OUT:
+            self._testing = True
+            self._spawn(self._hold_tests())
         while (taken := self._next()) is not None:
             self._spawn(self._run(*taken))
 
@@ -197,7 +214,7 @@ class Driver:
         if self.in_flight >= self._condition.limit or self._stopped or self.held:
             return None
         now = self._loop.time()
-        if self._inquest.pending or not self._may_send(now):
+        if self._tests_pending or not self._may_send(now):
             return None
         reserved: int | None = 0
         quotas = self._condition.quotas
@@ -322,10 +339,17 @@ class Driver:
                 work.hedge, work.second = outcome, None
                 work.task.cancel()
 
-    # --- for the inquest ---
+    # --- tests, for which the upstream is theirs alone ---
 
-    async def _hold_inquest(self) -> None:
-        await self._inquest.run()
+    @property
+    def _tests_pending(self) -> bool:
+        return self._inquest.pending or self._hearing.pending
+
+    async def _hold_tests(self) -> None:
+        while self._tests_pending:
+            await self._inquest.run()
+            await self._hearing.run()
+        self._testing = False
         self.pump()
 
     async def _test(self, lane: Lane, work: Work) -> Outcome | None:
@@ -338,7 +362,7 @@ class Driver:
         lane = self._turns.best()
         if lane is None:
             return None
-        work = lane.take()
+        work = lane.take(retries_first=False)
         self._turns.enter(lane)
         return lane, work
 
@@ -351,6 +375,12 @@ class Driver:
             self._pumped.clear()
             await self._pumped.wait()
         await asyncio.sleep(self.health.wait_s(now=self._loop.time()))
+
+    async def _until_idle(self) -> None:
+        await self._until_ready()
+        while self.in_flight:
+            self._pumped.clear()
+            await self._pumped.wait()
 
     # --- what is known of it ---
 

@@ -16,6 +16,7 @@ from bulkrate.core.refusals import Refusals
 from bulkrate.core.retry import Retry, may_try_again, wait_s
 from bulkrate.dispatch.base import Work
 from bulkrate.dispatch.condition import Condition
+from bulkrate.dispatch.hearing import Hearing
 from bulkrate.dispatch.inquest import Fallen, Inquest, fell
 from bulkrate.dispatch.lane import Lane
 
@@ -25,6 +26,8 @@ _FELL_S = 5.0
 # often.
 _STALE_S = 0.5
 _STALE_MAX = 5
+# So many of its latest falls are remembered of a line.
+_FALLS_KEPT = 16
 
 
 class Failures:
@@ -38,6 +41,7 @@ class Failures:
         retry: Retry,
         condition: Condition,
         inquest: Inquest,
+        hearing: Hearing,
         *,
         on_return: Callable[[Lane], None],
         is_alive: Callable[[], Awaitable[bool]],
@@ -47,6 +51,7 @@ class Failures:
         self._retry = retry
         self._condition = condition
         self._inquest = inquest
+        self._hearing = hearing
         self._on_return = on_return
         self._is_alive = is_alive
         self._loop = asyncio.get_running_loop()
@@ -78,6 +83,8 @@ class Failures:
             work.attempts -= charged
             lane.wait(failed.detail)
             self._inquest.fell_with_it(lane, work)
+        elif self._may_be_a_victim(lane, work, failed) and self._hearing.take(lane, work):
+            return
         else:
             lane.settle(work, failed)
 
@@ -88,10 +95,12 @@ class Failures:
     def _fell_with_it(self, work: Work, failed: Failed, now: float) -> bool:
         """Whether a line fell when its upstream did."""
         if fell(failed):
-            work.fell_at = now
+            work.falls = (*work.falls, now)[-_FALLS_KEPT:]
         elif failed.failure is not Failure.UNREACHABLE:
             return False
-        return self._condition.health.state is State.OUT and now - work.fell_at < _FELL_S
+        return (
+            self._condition.health.state is State.OUT and bool(work.falls) and now - work.falls[-1] < _FELL_S
+        )
 
     def _waits_with_all(self, lane: Lane, failed: Failed, refusals: Refusals | None) -> bool:
         """Whether the line goes again as soon as any other may, since all of them wait.
@@ -103,6 +112,10 @@ class Failures:
             return False
         by_quota = failed.failure is Failure.BUSY and self._condition.quotas.binds(lane.load.model)
         return by_quota or failed.failure.holds_upstream(failed.retry_after_s)
+
+    def _may_be_a_victim(self, lane: Lane, work: Work, failed: Failed) -> bool:
+        """Whether everybody failed whenever it did, so that another line may be why."""
+        return failed.failure.is_fall and self._condition.failed_together(lane.load.model, work.falls)
 
     def _may_be_an_outage(self, failed: Failed) -> bool:
         return failed.failure is Failure.LOST or self._condition.health.failures >= self._retry.attempts_max

@@ -15,8 +15,6 @@ from bulkrate.core.quarantine import Quarantine, Turn
 from bulkrate.dispatch.base import Work
 from bulkrate.dispatch.lane import Lane
 
-# How attempts end when their upstream dies.
-_FALLS = {Failure.LOST, Failure.ERROR, Failure.GARBLED}
 # What falls this long before an upstream is found dead, fell with it.
 _DEATH_S = 2.0
 
@@ -36,7 +34,7 @@ class Fallen:
 
 def fell(outcome: Outcome | None) -> bool:
     """Whether an attempt ended as when its upstream dies."""
-    return isinstance(outcome, Failed) and outcome.failure in _FALLS
+    return isinstance(outcome, Failed) and outcome.failure.is_fall
 
 
 class Inquest:
@@ -70,8 +68,6 @@ class Inquest:
         self._dead: list[Suspect] = []
         #: Whether somebody is to be tested; then the upstream is theirs alone.
         self.pending = False
-        #: Whether the tests are under way.
-        self.open = False
 
     def fell(self, fallen: Fallen) -> None:
         """A line fell and waits to be tried again. Whether its upstream died is not known yet."""
@@ -117,19 +113,15 @@ class Inquest:
 
     async def run(self) -> None:
         """Test until nobody is suspect."""
-        self.open = True
-        try:
-            while self.pending:
-                await self._ready()
-                self._quarantine.suspect(self._dead)
-                self._dead = []
-                if self._quarantine.turn is Turn.CONTROL:
-                    await self._run_control()
-                else:
-                    await self._run_group()
-                self._tidy()
-        finally:
-            self.open = False
+        while self.pending:
+            await self._ready()
+            self._quarantine.suspect(self._dead)
+            self._dead = []
+            if self._quarantine.turn is Turn.CONTROL:
+                await self._run_control()
+            else:
+                await self._run_group()
+            self._tidy()
 
     async def _run_control(self) -> None:
         control = self._control()

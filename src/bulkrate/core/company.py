@@ -1,0 +1,66 @@
+"""Lines that fail all together, at an upstream that stays there.
+
+An engine that dies behind a gateway takes everything under way with it, and the gateway answers each of those
+lines 500 or 502, as it answers a single bad line. What tells the two apart is who else was under way: when
+an engine dies nobody is answered who was sent before. A line that fails for itself fails beside others that
+are answered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+# A few answers may have been on their way when the engine died: one to so many lines that fell.
+_FELL_TO_ONE_SURVIVED = 4
+_SPELLS_KEPT = 64
+
+
+class _Spell:
+    """A time in which lines failed, and nobody was answered who was sent after the first of them."""
+
+    __slots__ = ("began", "ended", "failed", "fell", "survived")
+
+    def __init__(self, now: float) -> None:
+        self.began = self.ended = now
+        #: How many failed in it; and of those under way when it began, how many failed, how many did not.
+        self.failed = 1
+        self.fell = 1
+        self.survived = 0
+
+    @property
+    def spares_nobody(self) -> bool:
+        return self.failed > 1 and self.survived * _FELL_TO_ONE_SURVIVED <= self.fell
+
+
+class Company:
+    """The failures of one model at one upstream. Times are seconds of any clock that only goes forward."""
+
+    def __init__(self) -> None:
+        self._spells: deque[_Spell] = deque(maxlen=_SPELLS_KEPT)
+        self._goes_on = False
+
+    def failed(self, sent_at: float, *, now: float) -> None:
+        """An attempt failed as those do whose engine dies."""
+        if self._goes_on:
+            spell = self._spells[-1]
+            spell.failed += 1
+            spell.fell += sent_at <= spell.began
+            spell.ended = now
+        else:
+            self._spells.append(_Spell(now))
+            self._goes_on = True
+
+    def answered(self, sent_at: float) -> None:
+        """An attempt was answered."""
+        if self._goes_on and sent_at >= self._spells[-1].began:
+            self._goes_on = False
+        for spell in reversed(self._spells):
+            if spell.began <= sent_at:
+                return
+            spell.survived += 1
+
+    def together(self, times: Sequence[float]) -> bool:
+        """Whether at each of these times everybody failed, as far as is known by now."""
+        bad = [spell for spell in self._spells if spell.spares_nobody]
+        return all(any(spell.began <= at <= spell.ended for spell in bad) for at in times)

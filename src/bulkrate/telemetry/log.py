@@ -21,6 +21,7 @@ from typing import Any, Literal
 import msgspec
 
 from bulkrate.errors import BulkrateError
+from bulkrate.telemetry.stderr import Unwaited
 
 logger = logging.getLogger("bulkrate")
 
@@ -62,6 +63,7 @@ EVENTS = {
     "delegate_tripped": "An unforeseen error keeps a remote batch from moving; it is tried again.",
     "webhook_abandoned": "A webhook event was given up after 72 hours.",
     "traces_off": "Traces were asked for and cannot be sent; `reason` says why.",
+    "log_lost": "So many lines of the log were lost, because nobody read standard error.",
     "library": "A warning of a library, from the `logger` that it names, without what it filled in.",
 }
 
@@ -83,12 +85,13 @@ def log_event(level: int, event: str, /, *, error: BaseException | None = None, 
 
 def log_to_stderr(process: str, form: LogFormat = "text") -> None:
     """Write the log of this process to standard error: our events, and the warnings of libraries."""
-    handler = logging.StreamHandler(sys.stderr)
+    stream = Unwaited(sys.stderr, lambda lines: log_event(logging.WARNING, "log_lost", lines=lines))
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(_Json(process) if form == "json" else _Text(process))
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    foreign = logging.StreamHandler(sys.stderr)
+    foreign = logging.StreamHandler(stream)
     foreign.setFormatter(handler.formatter)
     foreign.setLevel(logging.WARNING)
     logging.root.handlers = [foreign]

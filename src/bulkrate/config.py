@@ -24,6 +24,7 @@ from bulkrate.errors import ConfigError
 from bulkrate.misfit import first_misfit
 from bulkrate.providers.batch.base import Vendor
 from bulkrate.providers.batch.vendors import vendor_for
+from bulkrate.providers.endpoints import ENDPOINTS
 from bulkrate.reach import misread_headers, misread_url, misread_value
 from bulkrate.telemetry import LogFormat
 from bulkrate.wording import either
@@ -365,6 +366,7 @@ def _check(settings: Settings) -> None:
         if not name.strip() or not name.isprintable():
             raise ConfigError(f"upstreams: {name!r} is no name for an upstream; give one that can be shown")
         _check_url(f"upstreams.{name}.url", upstream.url, "http://localhost:8000/v1")
+        _refuse_endpoint(f"upstreams.{name}.url", upstream.url)
         if upstream.metrics_url is not None:
             _check_url(f"upstreams.{name}.metrics_url", upstream.metrics_url, "http://localhost:8000/metrics")
         if upstream.ca_file is not None:
@@ -383,6 +385,14 @@ def _check_url(where: str, url: str, example: str) -> None:
         raise ConfigError(
             f"{where} is {shown_url(url)!r}, and {reason}; give the whole address, as {example}"
         )
+
+
+def _refuse_endpoint(where: str, url: str) -> None:
+    """Refuse the URL of one endpoint, where that of the API belongs: every line would be answered 404."""
+    endpoint = next((path for path in ENDPOINTS if url.rstrip("/").endswith(path)), None)
+    if endpoint is not None:
+        rest = endpoint.removeprefix("/v1")
+        raise ConfigError(f"{where} is {shown_url(url)!r}; end it after the /v1: each line brings {rest}")
 
 
 def _check_authorities(where: str, path: str) -> None:

@@ -64,6 +64,22 @@ def test_an_address_that_cannot_be_asked_is_refused_at_the_start_with_the_reason
             read(f"[upstreams.gpu]\n{others}{setting} = {url!r}".replace("\\n", "\n").replace("'", "'''"))
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings/", "/api/v1/responses"])
+def test_the_address_of_one_endpoint_is_not_that_of_the_api(read, path):
+    # Once each line was answered 404, and the whole batch was in the error file within seconds.
+    with pytest.raises(ConfigError, match=r"upstreams\.gpu\.url is .*; end it after the /v1"):
+        read(f'[upstreams.gpu]\nurl = "http://gpu:8000{path}"')
+
+
+@pytest.mark.parametrize("path", ["", "/v1", "/v1/", "/embeddings", "/v1/chat"])
+def test_an_api_may_be_at_any_other_path(read, path):
+    assert (
+        read(f'[upstreams.gpu]\nurl = "http://gpu:8000{path}"')
+        .upstreams["gpu"]
+        .url.endswith(path.rstrip("/"))
+    )
+
+
 @pytest.mark.parametrize(
     ("headers", "words"),
     [

@@ -32,6 +32,14 @@ def test_nothing_is_tried_right_after_a_refusal_and_the_reason_is_told():
     assert may(quota.released()).tokens == 225
 
 
+def test_what_was_said_when_nothing_was_taken_is_told_until_something_is():
+    held = Quota().held(now=NOW, why="Your account is empty.")
+    assert may(held).why == "Your account is empty; it is asked again in 60 s"
+    full = refused(held, why="The queue is full")
+    assert may(full).why == "The queue is full; it is asked again in 60 s"
+    assert full.accepted(enqueued=1).why is None
+
+
 def test_waits_grow_with_refusals_in_a_row_up_to_an_hour():
     quota, waits = Quota(), []
     for _ in range(9):

@@ -11,7 +11,7 @@ from bulkrate.core.company import Company
 def test_what_was_under_way_when_an_engine_died_failed_together():
     company = Company()
     for at in (10.0, 10.1, 10.2):
-        company.failed(9.0, now=at)
+        company.failed(object(), 9.0, now=at)
     assert company.together([10.0])
     assert company.together([10.2])
     assert not company.together([10.0, 4.0])  # nothing is known of the other time
@@ -19,16 +19,16 @@ def test_what_was_under_way_when_an_engine_died_failed_together():
 
 def test_a_line_that_fails_while_others_are_answered_failed_for_itself():
     company = Company()
-    company.failed(9.0, now=10.0)
-    company.failed(9.0, now=10.1)
+    company.failed(object(), 9.0, now=10.0)
+    company.failed(object(), 9.0, now=10.1)
     company.answered(9.5)
     assert not company.together([10.1])
 
 
 def test_what_is_answered_much_later_was_not_killed_either():
     company = Company()
-    company.failed(9.0, now=10.0)
-    company.failed(9.5, now=10.1)
+    company.failed(object(), 9.0, now=10.0)
+    company.failed(object(), 9.5, now=10.1)
     company.answered(11.0)
     assert company.together([10.0])
     company.answered(9.9)
@@ -38,7 +38,7 @@ def test_what_is_answered_much_later_was_not_killed_either():
 def test_an_answer_that_was_on_its_way_when_the_engine_died_changes_nothing():
     company = Company()
     for _ in range(8):
-        company.failed(9.0, now=10.0)
+        company.failed(object(), 9.0, now=10.0)
     company.answered(9.0)
     company.answered(9.0)
     assert company.together([10.0])
@@ -48,18 +48,18 @@ def test_an_answer_that_was_on_its_way_when_the_engine_died_changes_nothing():
 
 def test_what_fails_while_the_engine_is_away_fails_with_those_it_died_with():
     company = Company()
-    company.failed(9.0, now=10.0)
-    company.failed(10.5, now=10.6)
-    company.failed(13.0, now=13.1)
+    company.failed(object(), 9.0, now=10.0)
+    company.failed(object(), 10.5, now=10.6)
+    company.failed(object(), 13.0, now=13.1)
     assert company.together([10.0, 10.6, 13.1])
 
 
 def test_once_somebody_is_answered_who_was_sent_later_the_engine_is_back():
     company = Company()
-    company.failed(9.0, now=10.0)
-    company.failed(10.5, now=10.6)
+    company.failed(object(), 9.0, now=10.0)
+    company.failed(object(), 10.5, now=10.6)
     company.answered(11.0)
-    company.failed(11.5, now=12.0)
+    company.failed(object(), 11.5, now=12.0)
     assert company.together([10.6])
     assert not company.together([12.0])
 
@@ -67,18 +67,25 @@ def test_once_somebody_is_answered_who_was_sent_later_the_engine_is_back():
 def test_bad_lines_at_the_end_of_a_batch_did_not_fail_with_everybody():
     # When only bad lines are left, none of them is answered. Those that failed first did so among good ones.
     company = Company()
-    company.failed(9.0, now=10.0)
+    company.failed(object(), 9.0, now=10.0)
     for _ in range(3):
         company.answered(9.0)
     for at in range(11, 40):
-        company.failed(at - 1.0, now=float(at))
+        company.failed(object(), at - 1.0, now=float(at))
     assert not company.together([10.0, 20.0])
+
+
+def test_a_line_that_is_alone_did_not_fail_with_others_however_often_it_fails():
+    company, line = Company(), object()
+    for at in (10.0, 11.0, 12.0):
+        company.failed(line, at - 1, now=at)
+    assert not company.together([10.0, 11.0, 12.0])
 
 
 @given(st.lists(st.floats(0, 100), max_size=30), st.floats(0, 100), st.floats(0, 100))
 def test_one_that_fails_alone_never_failed_with_everybody(answers, sent_at, lasts_s):
     company = Company()
-    company.failed(sent_at, now=sent_at + lasts_s)
+    company.failed(object(), sent_at, now=sent_at + lasts_s)
     for at in answers:
         company.answered(at)
     assert not company.together([sent_at + lasts_s])
@@ -91,7 +98,7 @@ def test_where_most_survive_nobody_failed_with_everybody(survives):
         if survived:
             company.answered(0.0)
         else:
-            company.failed(0.0, now=1.0 + number)
+            company.failed(object(), 0.0, now=1.0 + number)
     first = survives.index(False) if False in survives else len(survives)
     later = survives[first:]
     everybody = later.count(False) > 1 and 4 * later.count(True) <= later.count(False)

@@ -19,18 +19,20 @@ _SPELLS_KEPT = 64
 class _Spell:
     """A time in which lines failed, and nobody was answered who was sent after the first of them."""
 
-    __slots__ = ("began", "ended", "failed", "fell", "survived")
+    __slots__ = ("began", "ended", "fell", "first", "several", "survived")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, line: object, now: float) -> None:
         self.began = self.ended = now
-        #: How many failed in it; and of those under way when it began, how many failed, how many did not.
-        self.failed = 1
+        #: The line that failed first, and whether another one failed as well.
+        self.first = line
+        self.several = False
+        #: Of those under way when it began, how many failed, and how many were answered.
         self.fell = 1
         self.survived = 0
 
     @property
     def spares_nobody(self) -> bool:
-        return self.failed > 1 and self.survived * _FELL_TO_ONE_SURVIVED <= self.fell
+        return self.several and self.survived * _FELL_TO_ONE_SURVIVED <= self.fell
 
 
 class Company:
@@ -40,15 +42,15 @@ class Company:
         self._spells: deque[_Spell] = deque(maxlen=_SPELLS_KEPT)
         self._goes_on = False
 
-    def failed(self, sent_at: float, *, now: float) -> None:
-        """An attempt failed as those do whose engine dies."""
+    def failed(self, line: object, sent_at: float, *, now: float) -> None:
+        """An attempt at a line failed as those do whose engine dies."""
         if self._goes_on:
             spell = self._spells[-1]
-            spell.failed += 1
+            spell.several |= line is not spell.first
             spell.fell += sent_at <= spell.began
             spell.ended = now
         else:
-            self._spells.append(_Spell(now))
+            self._spells.append(_Spell(line, now))
             self._goes_on = True
 
     def answered(self, sent_at: float) -> None:

@@ -127,7 +127,7 @@ class Condition:
         elif failed.failure is Failure.TIMED_OUT and self.window is not None:
             self.window.busy(in_flight=in_flight + 1, now=now)  # it may have waited in a queue of ours
         elif failed.failure.is_fall:
-            self._companies.setdefault(model, Company()).failed(work.sent_at, now=now)
+            self._companies.setdefault(model, Company()).failed(work, work.sent_at, now=now)
         self.health.failed(failed, first=not work.tries, now=now, jitter=random.random())  # noqa: S311
 
     def failed_together(self, model: str, times: Sequence[float]) -> bool:

@@ -64,6 +64,13 @@ def test_rows_to_standard_output_come_alone(here, at):
     assert [line["text"] for line in lines] == [f"text {n}" for n in range(5)]
 
 
+def test_the_status_of_a_job_whose_rows_went_to_standard_output_is_told(here, at):
+    """It was silent, as the command that wrote the rows is."""
+    assert ran(here, "run", "rows.csv", *PROMPT, "-o", "-", *at).code == 0
+    status = ran(here, "status", "--json")
+    assert (status.code, status.json["answered"]) == (0, 5)
+
+
 def test_rows_from_a_pipe_are_known_again_by_their_content(here, at):
     words = ("run", "-", *PROMPT, "-o", "out.csv", *at)
     first = ran(here, *words, stdin=b"text\na\nb\n")

@@ -1,45 +1,34 @@
-"""Running a job in front of a person or a program: progress, questions, the summary, the exit code."""
+"""Moving the job of a command on: in front of whoever typed it, in the background, or only for show."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import typer
 
 from bulkrate.cli import exits
 from bulkrate.cli.job_options import JobOptions
+from bulkrate.cli.job_screen import aside, exit_code, screen, tell
 from bulkrate.cli.job_spec import spec_of
-from bulkrate.errors import ConfigError, JobError, OverBudget
-from bulkrate.wording import typed
+from bulkrate.errors import ConfigError, JobError
 
 if TYPE_CHECKING:
     from bulkrate.toolkit.jobs.desk import Desk
-    from bulkrate.toolkit.jobs.progress import Progress
     from bulkrate.toolkit.jobs.record import JobFolder, JobRecord
     from bulkrate.toolkit.questions.asking import Asking
 
 # A process in the background has so long to take up its job before it is left alone with it.
 _BEGIN_S_MAX = 60.0
 _BEGIN_LOOK_S = 0.05
-# Without a terminal a line is printed this often.
-_LINE_S = 30.0
-#: What a round of requests is, while it runs.
-_DOING = {
-    "first": "asking",
-    "retry": "trying again",
-    "reask": "asking again",
-    "escalate": "asking a better model",
-}
 
 
 def run_job(asking: Asking, what: str | None, options: JobOptions) -> None:
@@ -58,7 +47,7 @@ def _run(asking: Asking, what: str, options: JobOptions) -> None:
     new_home = not desk.home.exists()
     folder, known = desk.begin(spec, fresh=options.fresh, overwrite=options.overwrite or options.dry_run)
     if known and not options.quiet:
-        _say(_welcome_back(folder.load()))
+        aside(_welcome_back(folder.load()))
     if options.dry_run:
         try:
             _dry_run(desk, folder, options)
@@ -100,7 +89,7 @@ def desk_for(data: str | None, config_file: Path | None) -> Desk:
     """The jobs of the folder that flags and configuration name."""
     from bulkrate.toolkit.jobs.desk import Desk
 
-    return Desk.at(data, os.environ, file=config_file, warn=lambda text: _say(f"bulkrate: {text}"))
+    return Desk.at(data, os.environ, file=config_file, warn=lambda text: aside(f"bulkrate: {text}"))
 
 
 def finish(
@@ -121,18 +110,8 @@ def finish(
             record = desk.go_on(folder, listener, again=again, max_cost=max_cost)
         else:
             record = desk.write_again(folder)
-    tell(record, seconds=time.monotonic() - began, as_json=as_json)
+    tell(record, seconds=time.monotonic() - began, as_json=as_json, wrote=True)
     raise typer.Exit(exit_code(record))
-
-
-def exit_code(record: JobRecord, *, process: int | None = None) -> int:
-    """What a job came to, or what stopped it where no `process` moves it on."""
-    from bulkrate.toolkit.jobs.alarm import is_good
-
-    if not record.state.ended:
-        stopped = record.trouble is not None and process is None
-        return exits.code_named(record.trouble_kind) if stopped else exits.STILL_RUNNING
-    return exits.OK if is_good(record) else exits.ROWS_FAILED
 
 
 @contextmanager
@@ -149,7 +128,7 @@ def interruptions(job_id: str | None) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, _TerminatedError) as error:
-        _say(f"\nstopped; nothing is lost. {on}")
+        aside(f"\nstopped; nothing is lost. {on}")
         interrupted = isinstance(error, KeyboardInterrupt)
         raise typer.Exit(exits.INTERRUPTED if interrupted else exits.TERMINATED) from None
     finally:
@@ -160,145 +139,14 @@ class _TerminatedError(Exception):
     """SIGTERM came."""
 
 
-@contextmanager
-def screen(*, quiet: bool, yes: bool) -> Iterator[Any]:
-    """A listener that shows progress on standard error: a bar on a terminal, else a line now and then."""
-    from bulkrate.toolkit.jobs.desk import Listener
-
-    class Shown(Listener):
-        """Progress and questions for whoever started the command."""
-
-        def __init__(self, show: Callable[[Progress], None], say: Callable[[str], None]) -> None:
-            self._show = show
-            self._say = say
-
-        def progress(self, progress: Progress) -> None:
-            self._show(progress)
-
-        def say(self, text: str) -> None:
-            self._say(text)
-
-        def confirm(self, record: JobRecord, forecast: Any) -> bool:
-            if not quiet:
-                _say("\n".join(forecast.lines()))
-            if yes:
-                return True
-            if not (sys.stdin.isatty() and sys.stderr.isatty()):
-                raise OverBudget(
-                    f"this costs money, or may, and there is nobody to ask; give --yes, or go on with: "
-                    f"bulkrate resume {record.id} --yes"
-                )
-            try:
-                return typer.confirm("Send?", default=False, err=True)
-            except typer.Abort:  # Ctrl-C, as Typer tells it
-                raise KeyboardInterrupt from None
-
-    if quiet:
-        yield Shown(lambda _: None, lambda _: None)
-    elif sys.stderr.isatty():
-        with _bar() as (show, say):
-            yield Shown(show, say)
-    else:
-        yield Shown(_lines(), _say)
-
-
-@contextmanager
-def _bar() -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    bar = Bar(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[more]}"),
-        console=console,
-        transient=True,
-    )
-    task = bar.add_task("", total=None, more="")
-    started = False
-
-    def show(progress: Progress) -> None:
-        nonlocal started
-        if not started:
-            bar.start()
-            started = True
-        bar.update(
-            task,
-            description=progress.paused or _DOING.get(progress.purpose, ""),
-            total=progress.rows,
-            completed=progress.done,
-            more=_more(progress),
-        )
-
-    try:
-        yield show, lambda text: console.print(f"[dim]{text}[/dim]")
-    finally:
-        if started:
-            bar.stop()
-
-
-def _lines() -> Callable[[Progress], None]:
-    last = time.monotonic()
-
-    def show(progress: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _LINE_S:
-            last = time.monotonic()
-            told = f"{progress.done:,} of {progress.rows:,} rows  {_more(progress)}"
-            _say(f"{told}  {progress.paused or ''}".rstrip())
-
-    return show
-
-
-def _more(progress: Progress) -> str:
-    told = [f"{progress.failed:,} failed"] if progress.failed else []
-    if progress.in_flight:
-        told.append(f"{progress.in_flight:,} in flight")
-    if progress.rows_per_second:
-        told.append(f"{progress.rows_per_second:,.0f} rows/s")
-    if progress.seconds_left is not None and progress.done < progress.rows:
-        told.append(f"{duration(progress.seconds_left)} left")
-    if progress.usd:
-        told.append(f"${progress.usd:,.2f}")
-    return ", ".join(told)
-
-
-def tell(record: JobRecord, *, seconds: float | None, as_json: bool, process: int | None = None) -> None:
-    """Print the summary of a job. `process` moves it on, if anybody does."""
-    from bulkrate.toolkit.jobs.summary import summary, summary_lines
-
-    if as_json or not sys.stdout.isatty():
-        if record.spec.sink.what != "-":
-            told = summary(record, typed)
-            told |= {"process": process, "exit_code": exit_code(record, process=process)}
-            typer.echo(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
-        if as_json:
-            return
-    typer.echo("\n".join(summary_lines(record, typed, seconds)), err=True)
-
-
-def duration(seconds: float) -> str:
-    """A time for people: `45 s`, `3 min 20 s`, `5 h 10 min`."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3_600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3_600} h {whole % 3_600 // 60} min"
-
-
 def leave(desk: Desk, folder: JobFolder, *, as_json: bool) -> None:
     """Let a process of its own go on with a job, and say so. Raises as `_spawn`."""
     pid = _spawn(desk, folder)
     if as_json or not sys.stdout.isatty():
         told = {"job": folder.id, "pid": pid, "rows": folder.load().rows}
         typer.echo(msgspec.json.encode(told).decode())
-    _say(f"job {folder.id} goes on in the background (process {pid})")
-    _say(f"follow it with: bulkrate watch {folder.id}")
+    aside(f"job {folder.id} goes on in the background (process {pid})")
+    aside(f"follow it with: bulkrate watch {folder.id}")
 
 
 def _spawn(desk: Desk, folder: JobFolder) -> int:
@@ -359,21 +207,12 @@ def _dry_run(desk: Desk, folder: JobFolder, options: JobOptions) -> None:
     typer.echo("nothing was sent (--dry-run)", err=True)
 
 
-def unanswered(record: JobRecord) -> int:
-    """How many rows have no answer that should have one."""
-    return sum(record.counts.get(name, 0) for name in ("pending", "failed", "invalid"))
-
-
 def _welcome_back(record: JobRecord) -> str:
     if record.state.ended:
-        failed = f"; send what failed with: bulkrate retry {record.id}" if unanswered(record) else ""
+        unanswered = any(record.counts.get(name) for name in ("pending", "failed", "invalid"))
+        failed = f"; send what failed with: bulkrate retry {record.id}" if unanswered else ""
         return (
             f"the same job over the same rows is {record.state} already ({record.id}): nothing is sent. "
             f"Begin anew with --fresh{failed}"
         )
     return f"going on with job {record.id}"
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        typer.echo(text, err=True)

@@ -70,12 +70,12 @@ def history(
 
 def status(job: Job = None, data: Data = None, config: Config = None, as_json: Json = False) -> None:
     """Tell how a job is, and exit with its code: 0 done, 6 rows failed, 7 it is not done yet."""
-    from bulkrate.cli.follow_job import exit_code, tell
+    from bulkrate.cli.job_screen import exit_code, tell
 
     folder = _folder(_desk(data, config), job)
     process = folder.driver()
     record = folder.load()
-    tell(record, seconds=None, as_json=as_json, process=process)
+    tell(record, as_json=as_json, process=process)
     raise typer.Exit(exit_code(record, process=process))
 
 
@@ -90,14 +90,14 @@ def watch(
     quiet: Quiet = False,
 ) -> None:
     """Follow a job that another process moves on, until it ends. Stopping to watch stops nothing else."""
-    from bulkrate.cli.follow_job import exit_code, screen, tell
+    from bulkrate.cli.job_screen import exit_code, screen, tell
     from bulkrate.cli.job_spec import seconds
 
     folder = _folder(_desk(data, config), job)
     until = None if (limit := seconds(timeout)) is None else time.monotonic() + limit
     with screen(quiet=quiet, yes=True) as listener:
         record = _follow(folder, listener, until)
-    tell(record, seconds=None, as_json=as_json)
+    tell(record, as_json=as_json)
     raise typer.Exit(exit_code(record))
 
 
@@ -145,14 +145,14 @@ def retry(
 
 def cancel(job: Job = None, data: Data = None, config: Config = None, as_json: Json = False) -> None:
     """Stop a job for good. What was answered is kept, and written."""
-    from bulkrate.cli.follow_job import screen, tell
+    from bulkrate.cli.job_screen import screen, tell
 
     desk = _desk(data, config)
     folder = _folder(desk, job)
     _stop_driver(folder)
     with screen(quiet=True, yes=True) as listener:
         record = desk.cancel(folder, listener)
-    tell(record, seconds=None, as_json=as_json)
+    tell(record, as_json=as_json, wrote=True)
 
 
 def results(
@@ -283,7 +283,7 @@ def _table(records: list[JobRecord], as_json: bool) -> None:
 
 
 def _cells(record: JobRecord, facts: dict[str, Any]) -> list[str]:
-    from bulkrate.cli.follow_job import duration
+    from bulkrate.cli.job_screen import duration
 
     rate = facts["success_rate"]
     return [

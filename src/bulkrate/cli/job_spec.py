@@ -62,8 +62,8 @@ def spec_of(asking: Asking, what: str, options: JobOptions) -> JobSpec:
         max_cost=dollars(options.max_cost),
         name=options.name,
         watch=Watch(
-            fail_under=share(options.fail_under),
-            late_after_s=seconds(options.late_after),
+            fail_under=share("--fail-under", options.fail_under),
+            late_after_s=seconds("--late-after", options.late_after),
             webhook=options.alarm_webhook,
             command=options.alarm_command,
         ),
@@ -95,7 +95,7 @@ def vector_type(given: str) -> VectorType:
     return kinds[given]
 
 
-def share(text: str | None) -> float | None:
+def share(flag: str, text: str | None) -> float | None:
     """`99%` or `0.99` as a share. Raises `typer.BadParameter`."""
     if text is None:
         return None
@@ -104,17 +104,17 @@ def share(text: str | None) -> float | None:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise typer.BadParameter(f"{text!r} is no share; give 99% or 0.99")
+        raise typer.BadParameter(f"{flag} {text!r} is no share; give 99% or 0.99")
     return value
 
 
-def seconds(text: str | None) -> float | None:
+def seconds(flag: str, text: str | None) -> float | None:
     """`90s`, `30m`, `6h` or `2d` as seconds. Raises `typer.BadParameter`."""
     if text is None:
         return None
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text)
     if match is None:
-        raise typer.BadParameter(f"{text!r} is no time; give 90s, 30m, 6h or 2d")
+        raise typer.BadParameter(f"{flag} {text!r} is no time; give 90s, 30m, 6h or 2d")
     return float(match[1]) * _UNITS[match[2]]
 
 

@@ -94,7 +94,7 @@ def watch(
     from bulkrate.cli.job_spec import seconds
 
     folder = _folder(_desk(data, config), job)
-    until = None if (limit := seconds(timeout)) is None else time.monotonic() + limit
+    until = None if (limit := seconds("--timeout", timeout)) is None else time.monotonic() + limit
     with screen(quiet=quiet, yes=True) as listener:
         record = _follow(folder, listener, until)
     tell(record, as_json=as_json)
@@ -209,7 +209,7 @@ def prune(
     from bulkrate.toolkit.jobs.record import JobFolder
 
     desk = _desk(data, config)
-    before = time.time() - (seconds(older_than) or 0)
+    before = time.time() - (seconds("--older-than", older_than) or 0)
     old = [
         record for record in desk.jobs.records() if record.state.ended and (record.ended_at or 0) <= before
     ]

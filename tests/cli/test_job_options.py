@@ -24,24 +24,24 @@ def test_every_command_that_runs_a_job_has_them(typed, command):
     ("text", "value"), [("99%", 0.99), ("0.5", 0.5), ("0%", 0), ("100%", 1), (None, None)]
 )
 def test_a_share(text, value):
-    assert share(text) == value
+    assert share("--share", text) == value
 
 
 @pytest.mark.parametrize("text", ["99", "-1%", "101%", "nan", "inf", "", "%", "many"])
 def test_what_is_no_share(text):
     with pytest.raises(typer.BadParameter, match="no share"):
-        share(text)
+        share("--share", text)
 
 
 @pytest.mark.parametrize(("text", "value"), [("90s", 90), ("1.5m", 90), ("6h", 21_600), ("2d", 172_800)])
 def test_a_time(text, value):
-    assert seconds(text) == value
+    assert seconds("--time", text) == value
 
 
 @pytest.mark.parametrize("text", ["", "6", "h", "-1h", "1w", "1h30m", "1,5h"])
 def test_what_is_no_time(text):
     with pytest.raises(typer.BadParameter, match="no time"):
-        seconds(text)
+        seconds("--time", text)
 
 
 def test_options_become_what_is_asked():

@@ -21,7 +21,7 @@ from bulkrate.cli.screen import gone, picture
 from bulkrate.core.numbers import BatchNumbers, Numbers, ProcessNumbers, batch_pace, pace
 from bulkrate.core.stats import CommitStats, UpstreamStats
 from bulkrate.providers.usage import Usage
-from tests.support.processes import Server, chat_line, jsonl, submit, wait_until
+from tests.support.processes import Server, chat_line, jsonl, running, submit, wait_until
 
 GONE = "http://127.0.0.1:9"
 
@@ -184,6 +184,17 @@ def test_a_wrong_flag_is_named(typed, words, told):
     assert (ran.exit_code, ran.stdout) == (3, "")
     assert told in ran.stderr
     assert "sk-secret" not in ran.stderr
+
+
+@pytest.mark.server
+def test_a_missing_key_is_told_from_a_wrong_one(typed, data, monkeypatch):
+    monkeypatch.setenv("SCRAPER", "sk-wrong")
+    with running(Server(data, env={"BULKRATE_METRICS_KEY": "env:SCRAPER", "SCRAPER": "sk-right"})) as server:
+        for flags, told in (((), "asks for a key"), (("--key", "env:SCRAPER"), "does not take this key")):
+            ran = typed("top", "--server", server.root, "--once", *flags)
+            assert (ran.exit_code, ran.stdout) == (3, "")
+            assert f"{server.root} {told}; give the one that its 'metrics_key' names" in ran.stderr
+            assert "sk-wrong" not in ran.stderr
 
 
 @pytest.mark.server

@@ -87,8 +87,9 @@ class _Source:
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 401:
+                found = "does not take this key" if "authorization" in self._headers else "asks for a key"
                 raise ConfigError(
-                    f"{self.address} asks for the key that its 'metrics_key' names; give it with --key"
+                    f"{self.address} {found}; give the one that its 'metrics_key' names with --key"
                 ) from None
             raise NoNumbersError(f"{self.address}/metrics answers {error.code}; is it bulkrate?") from None
         except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:

@@ -22,9 +22,9 @@ from bulkrate.dispatch.base import Work
 from bulkrate.dispatch.client import Client
 from bulkrate.dispatch.condition import Condition
 from bulkrate.dispatch.failures import Failures
-from bulkrate.dispatch.hearing import Hearing
-from bulkrate.dispatch.inquest import Inquest, Suspect
+from bulkrate.dispatch.inquest import Suspect
 from bulkrate.dispatch.lane import Lane
+from bulkrate.dispatch.trials import Trials
 from bulkrate.dispatch.watch import Watch
 from bulkrate.providers.engines import EngineLoad
 
@@ -95,28 +95,21 @@ class Driver:
             on_looked=self._on_looked,
             on_load=self._on_load,
         )
-        self._inquest = Inquest(
-            attempt=self._test,
+        self._trials = Trials(
+            attempt=self._try,
             deliver=self._deliver,
             alive=self._is_alive,
             ready=self._until_ready,
-            control=self._control,
-            width=lambda: self._condition.limit,
-            on_return=self._returned,
-        )
-        self._hearing = Hearing(
-            attempt=self._test,
-            deliver=self._deliver,
             idle=self._until_idle,
-            control=self._control,
+            width=lambda: self._condition.limit,
+            turns=self._turns,
             on_return=self._returned,
             patience_s=retry.outage_s,
         )
         self._failures = Failures(
             retry,
             self._condition,
-            self._inquest,
-            self._hearing,
+            self._trials,
             on_return=self._returned,
             is_alive=self._is_alive,
         )
@@ -127,7 +120,6 @@ class Driver:
         self._looked_at = float("-inf")
         self._out_since = float("-inf")
         self._stopped = False
-        self._testing = False
         self._loop = asyncio.get_running_loop()
         self._spawn(self._watch.read_loads())
 
@@ -163,20 +155,19 @@ class Driver:
     def leave(self, lane: Lane) -> None:
         """Take a lane away."""
         self._turns.leave(lane)
-        self._inquest.drop(lane)
-        self._hearing.drop(lane)
+        self._trials.drop(lane)
 
     def adopt(self, suspects: list[Suspect]) -> None:
         """Test lines that may have killed another upstream."""
-        self._inquest.hand_over(suspects)
+        self._trials.inquest.hand_over(suspects)
         self.pump()
 
     def pump(self) -> None:
         """Send until the window is full or nothing is ready."""
         self._pumped.set()
-        if self._tests_pending and not self._testing and self.health.state is not State.OUT:
-            self._testing = True
-            self._spawn(self._hold_tests())
+        if self._trials.pending and not self._trials.open and self.health.state is not State.OUT:
+            self._trials.open = True
+            self._spawn(self._hold_trials())
         while (taken := self._next()) is not None:
             self._spawn(self._run(*taken))
 
@@ -214,7 +205,7 @@ class Driver:
         if self.in_flight >= self._condition.limit or self._stopped or self.held:
             return None
         now = self._loop.time()
-        if self._tests_pending or not self._may_send(now):
+        if self._trials.pending or not self._may_send(now):
             return None
         reserved: int | None = 0
         quotas = self._condition.quotas
@@ -339,32 +330,17 @@ class Driver:
                 work.hedge, work.second = outcome, None
                 work.task.cancel()
 
-    # --- tests, for which the upstream is theirs alone ---
+    # --- for lines on trial ---
 
-    @property
-    def _tests_pending(self) -> bool:
-        return self._inquest.pending or self._hearing.pending
-
-    async def _hold_tests(self) -> None:
-        while self._tests_pending:
-            await self._inquest.run()
-            await self._hearing.run()
-        self._testing = False
+    async def _hold_trials(self) -> None:
+        await self._trials.hold()
         self.pump()
 
-    async def _test(self, lane: Lane, work: Work) -> Outcome | None:
+    async def _try(self, lane: Lane, work: Work) -> Outcome | None:
         work.sent_at = self._loop.time()
         work.reserved = 0
         self.in_flight += 1
         return await self._send(lane, work, cast("asyncio.Task[None]", asyncio.current_task()))
-
-    def _control(self) -> Suspect | None:
-        lane = self._turns.best()
-        if lane is None:
-            return None
-        work = lane.take(retries_first=False)
-        self._turns.enter(lane)
-        return lane, work
 
     async def _is_alive(self) -> bool:
         await self._watch.look(anew=True)
@@ -419,7 +395,8 @@ class Driver:
             now = self._loop.time()
             delay_s = self.health.wait_s(now=now)
             if now - self._out_since > _ORPHANS_S:
-                self._inquest.hand_over(self._on_orphans(self._inquest.release()))
+                inquest = self._trials.inquest
+                inquest.hand_over(self._on_orphans(inquest.release()))
         else:
             delay_s = _DISCOVERY_S if self.catalogue.models is not None else _FIRST_DISCOVERY_S
         self._watch.look_in(delay_s, self.look)

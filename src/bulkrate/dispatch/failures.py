@@ -16,9 +16,9 @@ from bulkrate.core.refusals import Refusals
 from bulkrate.core.retry import Retry, may_try_again, wait_s
 from bulkrate.dispatch.base import Work
 from bulkrate.dispatch.condition import Condition
-from bulkrate.dispatch.hearing import Hearing
-from bulkrate.dispatch.inquest import Fallen, Inquest, fell
+from bulkrate.dispatch.inquest import Fallen, fell
 from bulkrate.dispatch.lane import Lane
+from bulkrate.dispatch.trials import Trials
 
 # A line that fell this long before its upstream was found gone fell with it.
 _FELL_S = 5.0
@@ -40,8 +40,7 @@ class Failures:
         self,
         retry: Retry,
         condition: Condition,
-        inquest: Inquest,
-        hearing: Hearing,
+        trials: Trials,
         *,
         on_return: Callable[[Lane], None],
         is_alive: Callable[[], Awaitable[bool]],
@@ -50,8 +49,7 @@ class Failures:
         self.waiting = 0
         self._retry = retry
         self._condition = condition
-        self._inquest = inquest
-        self._hearing = hearing
+        self._trials = trials
         self._on_return = on_return
         self._is_alive = is_alive
         self._loop = asyncio.get_running_loop()
@@ -65,7 +63,7 @@ class Failures:
             return
         if self._fell_with_it(work, failed, now):
             lane.wait(failed.detail)
-            self._inquest.fell_with_it(lane, work)
+            self._trials.inquest.fell_with_it(lane, work)
             return
         seems_out = self._condition.health.seems_out(now=now, outage_s=self._retry.outage_s)
         refusals = work.refusals if failed.failure is Failure.BUSY else None
@@ -82,15 +80,15 @@ class Failures:
         elif self._may_be_an_outage(failed) and not await self._is_alive():
             work.attempts -= charged
             lane.wait(failed.detail)
-            self._inquest.fell_with_it(lane, work)
-        elif self._may_be_a_victim(lane, work, failed) and self._hearing.take(lane, work):
+            self._trials.inquest.fell_with_it(lane, work)
+        elif self._may_be_a_victim(lane, work, failed) and self._trials.hearing.take(lane, work):
             return
         else:
             lane.settle(work, failed)
 
     def upstream_died(self, *, now: float) -> None:
         """What fell just before fell with it."""
-        self.waiting -= self._inquest.died(now=now)
+        self.waiting -= self._trials.inquest.died(now=now)
 
     def _fell_with_it(self, work: Work, failed: Failed, now: float) -> bool:
         """Whether a line fell when its upstream did."""
@@ -142,7 +140,7 @@ class Failures:
 
         timer = self._loop.call_later(delay_s, back)
         if fell(failed):
-            self._inquest.fell(Fallen(lane, work, self._loop.time(), timer, charged))
+            self._trials.inquest.fell(Fallen(lane, work, self._loop.time(), timer, charged))
 
 
 def _was_stale(work: Work, failed: Failed, now: float) -> bool:

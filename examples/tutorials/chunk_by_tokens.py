@@ -86,7 +86,7 @@ def run(content: bytes) -> Batch:
     return batch
 
 
-print(f"tokens are {counted.basis}; at most {TOKENS_MAX:,} in a batch")
+print(f"at most {TOKENS_MAX:,} tokens in a batch")
 answered = 0
 for number, (content, tokens) in enumerate(chunks(requests(3_000)), start=1):
     batch = run(content)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bulkrate.core.health import Health, State
+from bulkrate.core.health import SUSPICIOUS_FAILURES, Health, State
 from bulkrate.core.outcome import Failed, Failure
 
 OUTAGES = [failure for failure in Failure if failure.upstream_is_out]
@@ -34,6 +34,17 @@ def test_it_tells_a_key_that_is_refused_from_an_upstream_that_is_away():
     health.back()
     health.succeeded()
     assert not health.key_refused
+
+
+def test_a_line_is_alone_in_being_refused_for_our_key_while_others_are_answered():
+    health = Health()
+    assert not health.answers_others()  # nobody was answered yet
+    health.succeeded()
+    assert [health.answers_others() for _ in range(10)].count(True) == SUSPICIOUS_FAILURES - 1
+    health.succeeded()
+    assert health.answers_others()
+    failed(health, Failure.KEY_REFUSED)
+    assert not health.answers_others()
 
 
 @pytest.mark.parametrize("failure", OUTAGES)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.crash.accounting import Journal, check_books, check_ended, fresh_ids, line
-from tests.crash.servers import narrow
+from tests.crash.accounting import Journal, check_all_answered, check_books, check_ended, fresh_ids, line
+from tests.crash.servers import narrow, paused
 from tests.support.processes import (
     Process,
     Server,
@@ -85,6 +86,19 @@ def test_a_line_that_always_fails_for_now_is_given_up_with_the_last_answer(
     outcome = Outcome(server, journal, f"[[sandbox:{failure}]]")
     assert (outcome.answered, outcome.calls, outcome.status) == (False, ATTEMPTS, int(failure[-3:]))
     assert outcome.body["error"]["message"]
+
+
+def test_a_line_that_our_key_is_refused_for_stops_nobody(upstream: Process, data: Path) -> None:
+    """The line came first, and stopped its upstream whenever it was on trial; it never ended."""
+    bad, *good = fresh_ids(101)
+    env = QUICK | {"BULKRATE_UPSTREAMS__IT__URL": upstream.url}
+    with running(Server(data, env=env)) as server:
+        refused = submit(server.client, jsonl(line(bad, "[[sandbox:status=401]]")))
+        wait_until(partial(paused, server, refused.id), lambda why: why and "our key" in why)
+        batch = submit(server.client, jsonl(*map(line, good)))
+        check_all_answered(server, batch.id, good)
+        told = lines_of(server.client, wait_until_ended(server.client, refused.id).error_file_id)
+        assert [(each["custom_id"], each["response"]["status_code"]) for each in told] == [(bad, 401)]
 
 
 def test_a_retry_after_does_not_let_a_line_be_tried_for_ever(server: Server, journal: Journal) -> None:

@@ -49,7 +49,9 @@ def test_a_line_that_trips_us_fails_and_the_reason_says_what_can_be_done(error, 
     async def run() -> Outcome:
         upstream = Upstream(url="http://127.0.0.1:1/v1")
         client = Client(upstream, answer_bytes_max=1)
-        attempts = Attempts("u", upstream, client, Retry(), name_for=lambda model: model)
+        attempts = Attempts(
+            "u", upstream, client, Retry(), name_for=lambda model: model, answers_others=lambda: False
+        )
         try:
             return await attempts.make(Broken(error), Work(1))
         finally:

@@ -23,7 +23,11 @@ from bulkrate.telemetry import traces
 
 
 class Attempts:
-    """Attempts at one upstream. `name_for` gives the name of a model there, None if it has none."""
+    """Attempts at one upstream.
+
+    `name_for` gives the name of a model there, None if it has none; `answers_others` says whether lines are
+    answered there while our key is refused for this one.
+    """
 
     def __init__(
         self,
@@ -33,12 +37,14 @@ class Attempts:
         retry: Retry,
         *,
         name_for: Callable[[str], str | None],
+        answers_others: Callable[[], bool],
     ) -> None:
         self._name = name
         self._upstream = upstream
         self._client = client
         self._retry = retry
         self._name_for = name_for
+        self._answers_others = answers_others
         self._edits = bool(upstream.set_fields or upstream.drop_fields)
 
     async def make(self, load: Load, work: Work) -> Outcome:
@@ -82,6 +88,11 @@ class Attempts:
             if outcome.answer.status == 403 and await self._refuses_our_key():
                 detail = "the upstream does not accept our key (403)"
                 return Failed(Failure.KEY_REFUSED, detail, outcome.answer)
+        elif outcome.failure is Failure.KEY_REFUSED and outcome.answer and outcome.answer.status == 401:
+            # A model list that anybody may read says nothing for our key, but answers to lines do.
+            if self._answers_others() and not await self._refuses_our_key():
+                detail = "the upstream does not accept our key for this line (401), and answers others"
+                return Failed(Failure.ERROR, detail, outcome.answer)
         elif outcome.retry_after_s is not None:
             cut = min(outcome.retry_after_s, self._retry.retry_after_s_max)
             return msgspec.structs.replace(outcome, retry_after_s=cut)

@@ -73,11 +73,18 @@ class Driver:
         self.catalogue = Catalogue(models, upstream.aliases)
         self._lists_models = upstream.models is not None
         self._client = Client(upstream, answer_bytes_max=answer_bytes_max)
-        self._attempts = Attempts(name, upstream, self._client, retry, name_for=self._name_for)
         self._condition = Condition(
             upstream, known_windows=known_windows or {}, stats_before=stats_before, on_room=self._reenter
         )
         self.health = self._condition.health
+        self._attempts = Attempts(
+            name,
+            upstream,
+            self._client,
+            retry,
+            name_for=self._name_for,
+            answers_others=self.health.answers_others,
+        )
         self._budget = Budget(retry.budget)
         self._turns: Turns[Lane] = Turns(
             lambda lane: lane.in_flight, lambda lane: lane.ready, lambda lane: lane.expects
@@ -215,7 +222,7 @@ class Driver:
             self._turns.leave(lane)
         else:
             return None
-        work = lane.take(retries_first=self._budget.allows(now=now)) if lane.retries else lane.take()
+        work = lane.take(retries_first=self._retries_first(now)) if lane.retries else lane.take()
         if work.tries:
             self._budget.retried()
         else:
@@ -225,6 +232,10 @@ class Driver:
         self.in_flight += 1
         self._turns.enter(lane)
         return lane, work
+
+    def _retries_first(self, now: float) -> bool:
+        """Whether a retry may go before a fresh line. On trial it may be what the upstream was out for."""
+        return self.health.state is State.OK and self._budget.allows(now=now)
 
     def _all_kept(self) -> bool:
         """Whether all free slots are kept for lanes that will have lines in a moment."""

@@ -25,7 +25,8 @@
     ├── ServerUnreachable         no Batch API answers where one was looked for
     ├── IllegalTransition         an event that a batch in this status does not take
     ├── StoreError                the records could not be read or written
-    │   └── Fenced                another worker has taken over; what we hold no longer counts
+    │   ├── Fenced                another worker has taken over; what we hold no longer counts
+    │   └── StoreFull             the disk of the records is full
     ├── RemoteRefused             a provider of batches did not do what was asked (providers/batch/base.py)
     ├── Untranslatable            a line asks for what a provider's language has no word for (ibid.)
     ├── Garbled                   a provider's result line cannot be read (ibid.)
@@ -185,6 +186,10 @@ class StoreError(BulkrateError):
 
 class Fenced(StoreError):
     """Another worker has taken over; what this one holds no longer counts."""
+
+
+class StoreFull(StoreError):
+    """The disk of the records is full."""
 
 
 class BlobError(BulkrateError):

@@ -21,6 +21,7 @@ from bulkrate.errors import (
     NotFound,
     RequestRefused,
     StoreError,
+    StoreFull,
     Unavailable,
 )
 from bulkrate.server.headers import REQUEST_ID
@@ -117,7 +118,7 @@ def _retry_headers(refused: RequestRefused) -> dict[str, str]:
 
 def _in_trouble(trouble: StoreError | BlobError) -> Unavailable:
     """The disk or the store fails: ours to mend, and worth asking again once it is."""
-    if isinstance(trouble, NoSpace):
+    if isinstance(trouble, NoSpace | StoreFull):
         return Unavailable("The server's disk is full. Try again when there is room.")
     what = "records" if isinstance(trouble, StoreError) else "files"
     return Unavailable(

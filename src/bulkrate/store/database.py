@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection, Engine, Select, UpdateBase, create_engine, event, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from bulkrate.errors import StoreError
+from bulkrate.errors import StoreError, StoreFull
 from bulkrate.store.records import Record
 from bulkrate.store.schema import SCHEMA_VERSION, about, metadata
 
@@ -105,7 +105,8 @@ class Database:
                 yield connection
                 connection.commit()
         except SQLAlchemyError as cause:
-            raise StoreError(f"the store failed: {_plain(cause)}") from cause
+            kind = StoreFull if _code(cause) == sqlite3.SQLITE_FULL else StoreError
+            raise kind(f"the store failed: {_plain(cause)}") from cause
 
 
 def _connect_sqlite(path: Path) -> Engine:
@@ -144,6 +145,10 @@ def _log_ahead(cursor: sqlite3.Cursor) -> None:
             time.sleep(_LOOK_S)
         else:
             return
+
+
+def _code(cause: SQLAlchemyError) -> int | None:
+    return getattr(getattr(cause, "orig", None), "sqlite_errorcode", None)
 
 
 def _plain(cause: SQLAlchemyError) -> str:

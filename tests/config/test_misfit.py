@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bulkrate.config import Settings, load
+from bulkrate.config.misfit import first_misfit
 from bulkrate.errors import ConfigError
-from bulkrate.misfit import first_misfit
 
 
 @pytest.mark.parametrize(

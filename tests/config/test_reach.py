@@ -7,8 +7,8 @@ import os
 import pytest
 
 from bulkrate.config import load
+from bulkrate.config.reach import misread_headers, misread_url
 from bulkrate.errors import ConfigError
-from bulkrate.reach import misread_headers, misread_url
 
 GOOD = [
     "http://localhost:8000/v1",

@@ -13,10 +13,10 @@ import pytest
 import typer
 
 import bulkrate
-from bulkrate import config
 from bulkrate.cli import exits
 from bulkrate.cli.app import app
 from bulkrate.cli.job_options import JobOptions
+from bulkrate.config.settings import Limits, Settings, Timing, Traces, Upstream
 from bulkrate.core.lifecycle import Status
 from bulkrate.core.outcome import Failure
 from bulkrate.core.retry import Retry
@@ -44,7 +44,7 @@ def section(name: str, heading: str) -> str:
 
 
 def settings() -> Iterator[tuple[str, str]]:
-    for shape in (config.Settings, config.Limits, Retry, config.Timing, config.Traces, config.Upstream):
+    for shape in (Settings, Limits, Retry, Timing, Traces, Upstream):
         for field in msgspec.structs.fields(shape):
             if field.name not in {"limits", "retry", "timing", "traces", "upstreams"}:
                 yield shape.__name__, field.name

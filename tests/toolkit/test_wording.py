@@ -50,7 +50,7 @@ def test_an_error_speaks_python_until_the_command_line_asks_for_its_words():
 
 def messages() -> Iterator[tuple[Path, str, list[str] | None]]:
     """Every text of the toolkit beside its docstrings; with both words for what is told as `either`."""
-    for path in [SOURCE / "config.py", *(SOURCE / "toolkit").rglob("*.py")]:
+    for path in [*(SOURCE / "config").rglob("*.py"), *(SOURCE / "toolkit").rglob("*.py")]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         both: set[int] = set()

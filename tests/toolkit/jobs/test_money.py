@@ -149,6 +149,18 @@ def test_the_ceiling_is_of_the_price_that_is_paid(tmp_path, model, window, tier)
         hold_to(found, "0.05")
 
 
+@pytest.mark.parametrize(("window", "tier"), [("24h", BATCH), ("1h", "standard")])
+def test_where_an_upstream_may_serve_a_model_at_once_the_ceiling_is_of_its_price(tmp_path, window, tier):
+    """One without a list of models: whether it serves this one shows when the lines are sent."""
+    config = tmp_path / "bulkrate.toml"
+    config.write_text(
+        '[upstreams.openai]\nkind = "openai-batch"\nmodels = ["m"]\nfrom_window = "4h"\n'
+        '[upstreams.azure]\nurl = "https://mine.openai.azure.com/openai/v1"\n'
+        "[prices.m]\ninput = 100\noutput = 100\nbatch_discount = 0.5\n"
+    )
+    assert forecast(Asked("m"), Prices(PlaceAsk(config=str(config)), {}, window=window)).tier == tier
+
+
 def test_an_alias_costs_what_the_model_behind_it_does(tmp_path) -> None:
     """It was once taken for a model of one's own machine, which costs nothing."""
     config = tmp_path / "bulkrate.toml"

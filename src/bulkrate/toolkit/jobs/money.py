@@ -118,9 +118,8 @@ class Prices:
         delegated, online = self._first(model, delegated=True), self._first(model, delegated=False)
         if delegated is None:
             return False
-        if online is None or online.models is None:  # whether that one serves it shows later
-            return True
-        return self._window_s >= (window_s(delegated.from_window) or 0)
+        # Whether an online one without a list serves it shows later; that it does is what costs more.
+        return online is None or self._window_s >= (window_s(delegated.from_window) or 0)
 
     def price(self, model: str) -> Price:
         """What a model costs here: in a batch what a batch API takes for it, and at once what another

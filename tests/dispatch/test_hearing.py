@@ -77,7 +77,7 @@ def hear(upstream: Upstream, lane: Lane, heard: int, *, control: Callable[[], Wo
     )
     for _ in range(heard):
         work = lane.take()
-        work.falls = (1.0,)
+        work.falls = ((0.0, 1.0),)
         assert hearing.take(lane, work)
     assert hearing.pending
     asyncio.run(hearing.run())
@@ -114,7 +114,7 @@ def test_a_control_that_fails_pays_nothing_and_goes_back_to_its_lane():
 def test_who_failed_before_is_no_control():
     upstream, lane = Upstream(), Lane(Lines(2))
     tried = Work(7)
-    tried.falls = (1.0,)
+    tried.falls = ((0.0, 1.0),)
     given = iter([tried])
 
     def control() -> Work | None:

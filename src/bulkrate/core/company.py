@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-# A few answers may have been on their way when the engine died: one to so many lines that fell.
-_FELL_TO_ONE_SURVIVED = 4
 _SPELLS_KEPT = 64
+
+#: An attempt that failed: when it was sent, and when it failed.
+Fall = tuple[float, float]
 
 
 class _Spell:
@@ -30,9 +31,15 @@ class _Spell:
         self.fell = 1
         self.survived = 0
 
-    @property
-    def spares_nobody(self) -> bool:
-        return self.several and self.survived * _FELL_TO_ONE_SURVIVED <= self.fell
+    def took_all(self, sent_at: float, failed_at: float, *, benefit: bool) -> bool:
+        """Whether an attempt failed in it, and the others did who were sent since it began, or most of those
+        who were under way: a few answers may have been on their way.
+
+        `benefit` says what is thought of one that failed first, while nothing is heard of the others yet.
+        """
+        if not self.began <= failed_at <= self.ended or not (self.several or benefit):
+            return False
+        return sent_at > self.began or self.survived <= self.fell
 
 
 class Company:
@@ -62,7 +69,14 @@ class Company:
                 return
             spell.survived += 1
 
-    def together(self, times: Sequence[float]) -> bool:
-        """Whether at each of these times everybody failed, as far as is known by now."""
-        bad = [spell for spell in self._spells if spell.spares_nobody]
-        return all(any(spell.began <= at <= spell.ended for spell in bad) for at in times)
+    def together(self, falls: Sequence[Fall]) -> bool:
+        """Whether each of these attempts failed with everybody else, as far as is known by now."""
+        known = [any(spell.took_all(*fall, benefit=False) for spell in self._spells) for fall in falls]
+        if not any(known):
+            return False
+        # Those who fell with it just now may not have told yet; its other falls say enough.
+        latest = self._spells[-1]
+        return all(
+            sure or (self._goes_on and latest.took_all(*fall, benefit=True))
+            for sure, fall in zip(known, falls, strict=True)
+        )

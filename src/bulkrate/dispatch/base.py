@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
+from bulkrate.core.company import Fall
 from bulkrate.core.outcome import Outcome
 from bulkrate.core.refusals import Refusals
 
@@ -46,8 +47,8 @@ class Work:
         self.sent_at = 0.0
         self.task: asyncio.Task[None] | None = None
         self.reserved = 0
-        #: When attempts at it ended as when an upstream dies, and whether it was heard alone for that.
-        self.falls: tuple[float, ...] = ()
+        #: The attempts at it that ended as when an upstream dies, and whether it was heard alone for that.
+        self.falls: tuple[Fall, ...] = ()
         self.heard = False
         self.upstream = ""
         #: The attempt at a second upstream, and what that answered first.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from bulkrate.config import Upstream
-from bulkrate.core.company import Company
+from bulkrate.core.company import Company, Fall
 from bulkrate.core.health import Health, State
 from bulkrate.core.outcome import Answered, Failed, Failure, Refused
 from bulkrate.core.refusals import Refusals, Turnout
@@ -130,10 +130,10 @@ class Condition:
             self._companies.setdefault(model, Company()).failed(work, work.sent_at, now=now)
         self.health.failed(failed, first=not work.tries, now=now, jitter=random.random())  # noqa: S311
 
-    def failed_together(self, model: str, times: Sequence[float]) -> bool:
-        """Whether at each of these times all lines of a model failed that were under way."""
+    def failed_together(self, model: str, falls: Sequence[Fall]) -> bool:
+        """Whether all lines of a model failed whenever one of these attempts did."""
         company = self._companies.get(model)
-        return company is not None and company.together(times)
+        return company is not None and company.together(falls)
 
     def out(self, failed: Failed, *, now: float) -> None:
         """It cannot work now."""

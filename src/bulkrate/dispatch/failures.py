@@ -93,11 +93,13 @@ class Failures:
     def _fell_with_it(self, work: Work, failed: Failed, now: float) -> bool:
         """Whether a line fell when its upstream did."""
         if fell(failed):
-            work.falls = (*work.falls, now)[-_FALLS_KEPT:]
+            work.falls = (*work.falls, (work.sent_at, now))[-_FALLS_KEPT:]
         elif failed.failure is not Failure.UNREACHABLE:
             return False
         return (
-            self._condition.health.state is State.OUT and bool(work.falls) and now - work.falls[-1] < _FELL_S
+            self._condition.health.state is State.OUT
+            and bool(work.falls)
+            and now - work.falls[-1][1] < _FELL_S
         )
 
     def _waits_with_all(self, lane: Lane, failed: Failed, refusals: Refusals | None) -> bool:

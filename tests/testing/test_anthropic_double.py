@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
 import anthropic as sdk
 import pytest
 
 from tests.testing.conftest import Running
 
+Clients = Callable[..., sdk.Anthropic]
 
-def client(running: Running, key: str = "test-key") -> sdk.Anthropic:
-    return sdk.Anthropic(api_key=key, base_url=running.url, max_retries=0)
+
+@pytest.fixture
+def client() -> Iterator[Clients]:
+    """Makes clients of a double, which are closed with the test."""
+    with ExitStack() as made:
+
+        def connected(running: Running, key: str = "test-key") -> sdk.Anthropic:
+            return made.enter_context(sdk.Anthropic(api_key=key, base_url=running.url, max_retries=0))
+
+        yield connected
 
 
 def requests(count: int) -> list[dict]:
@@ -26,7 +38,7 @@ def requests(count: int) -> list[dict]:
     ]
 
 
-def test_a_batch_is_created_listed_and_answered(anthropic: Running) -> None:
+def test_a_batch_is_created_listed_and_answered(anthropic: Running, client: Clients) -> None:
     batches = client(anthropic).messages.batches
     made = batches.create(requests=requests(3))
     assert made.type == "message_batch"
@@ -41,13 +53,13 @@ def test_a_batch_is_created_listed_and_answered(anthropic: Running) -> None:
     assert results["line-1"].message.usage.service_tier == "batch"
 
 
-def test_pages_follow_each_other(anthropic: Running) -> None:
+def test_pages_follow_each_other(anthropic: Running, client: Clients) -> None:
     batches = client(anthropic).messages.batches
     made = [batches.create(requests=requests(1)).id for _ in range(5)]
     assert [batch.id for batch in batches.list(limit=2)] == made[::-1]
 
 
-def test_a_running_batch_is_cancelled_and_keeps_what_had_run(anthropic: Running) -> None:
+def test_a_running_batch_is_cancelled_and_keeps_what_had_run(anthropic: Running, client: Clients) -> None:
     anthropic.tell("faults", slow_s=1000)
     batches = client(anthropic).messages.batches
     made = batches.create(requests=requests(4))
@@ -63,7 +75,7 @@ def test_a_running_batch_is_cancelled_and_keeps_what_had_run(anthropic: Running)
         batches.retrieve(made.id)
 
 
-def test_a_running_batch_is_not_deleted(anthropic: Running) -> None:
+def test_a_running_batch_is_not_deleted(anthropic: Running, client: Clients) -> None:
     anthropic.tell("faults", slow_s=1000)
     batches = client(anthropic).messages.batches
     made = batches.create(requests=requests(1))
@@ -71,7 +83,7 @@ def test_a_running_batch_is_not_deleted(anthropic: Running) -> None:
         batches.delete(made.id)
 
 
-def test_bad_params_are_errors_of_their_line(anthropic: Running) -> None:
+def test_bad_params_are_errors_of_their_line(anthropic: Running, client: Clients) -> None:
     lines = requests(2)
     lines[1]["params"]["messages"] = []
     batches = client(anthropic).messages.batches
@@ -82,7 +94,7 @@ def test_bad_params_are_errors_of_their_line(anthropic: Running) -> None:
     assert results["line-1"].error.error.type == "invalid_request_error"
 
 
-def test_bad_custom_ids_and_bad_keys_are_refused(anthropic: Running) -> None:
+def test_bad_custom_ids_and_bad_keys_are_refused(anthropic: Running, client: Clients) -> None:
     lines = requests(1)
     lines[0]["custom_id"] = "not a good id"
     with pytest.raises(sdk.BadRequestError):
@@ -93,7 +105,7 @@ def test_bad_custom_ids_and_bad_keys_are_refused(anthropic: Running) -> None:
         client(anthropic, "wrong").messages.batches.create(requests=requests(1))
 
 
-def test_a_lost_answer_leaves_a_batch_behind(anthropic: Running) -> None:
+def test_a_lost_answer_leaves_a_batch_behind(anthropic: Running, client: Clients) -> None:
     anthropic.tell("faults", lose_create=1)
     batches = client(anthropic).messages.batches
     with pytest.raises(sdk.APIConnectionError):
@@ -101,7 +113,7 @@ def test_a_lost_answer_leaves_a_batch_behind(anthropic: Running) -> None:
     assert len(list(batches.list())) == 1
 
 
-def test_time_runs_out(anthropic: Running) -> None:
+def test_time_runs_out(anthropic: Running, client: Clients) -> None:
     anthropic.tell("faults", expire_after=1)
     batches = client(anthropic).messages.batches
     made = batches.create(requests=requests(3))

@@ -11,6 +11,7 @@ from bulkrate.core.outcome import Answer, Answered, Failed, Failure, Outcome
 from bulkrate.dispatch import Lane, Work
 from bulkrate.dispatch import hearing as module
 from bulkrate.dispatch.hearing import Hearing
+from bulkrate.dispatch.inquest import Suspect
 from tests.dispatch.test_lane import Lines
 
 ANSWERED = Answered(Answer(200, b"{}"))
@@ -60,6 +61,17 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
+def hearing_at(upstream: Upstream, control: Callable[[], Suspect | None]) -> Hearing:
+    return Hearing(
+        attempt=upstream.attempt,
+        deliver=upstream.deliver,
+        idle=_at_once,
+        control=control,
+        on_return=lambda _: None,
+        patience_s=60,
+    )
+
+
 def hear(upstream: Upstream, lane: Lane, heard: int, *, control: Callable[[], Work | None]) -> Hearing:
     """Have the first lines of a lane heard, to the end."""
 
@@ -67,14 +79,7 @@ def hear(upstream: Upstream, lane: Lane, heard: int, *, control: Callable[[], Wo
         work = control()
         return (lane, work) if work is not None else None
 
-    hearing = Hearing(
-        attempt=upstream.attempt,
-        deliver=upstream.deliver,
-        idle=_at_once,
-        control=take,
-        on_return=lambda _: None,
-        patience_s=60,
-    )
+    hearing = hearing_at(upstream, take)
     for _ in range(heard):
         work = lane.take()
         work.falls = ((0.0, 1.0),)
@@ -146,14 +151,7 @@ def test_an_upstream_that_answers_nobody_is_waited_for_so_long_and_then_all_is_s
 def test_a_line_is_heard_once_and_so_many_wait_at_most():
     lane = Lane(Lines(module._WAITING_MAX + 1))
     upstream = Upstream()
-    hearing = Hearing(
-        attempt=upstream.attempt,
-        deliver=upstream.deliver,
-        idle=_at_once,
-        control=lambda: None,
-        on_return=lambda _: None,
-        patience_s=60,
-    )
+    hearing = hearing_at(upstream, lambda: None)
     works = [lane.take() for _ in range(module._WAITING_MAX + 1)]
     assert [hearing.take(lane, work) for work in works] == [True] * module._WAITING_MAX + [False]
     assert not hearing.take(lane, works[0])
@@ -161,14 +159,7 @@ def test_a_line_is_heard_once_and_so_many_wait_at_most():
 
 def test_lines_that_nobody_wants_any_more_are_not_heard():
     lane, upstream = Lane(Lines(2)), Upstream()
-    hearing = Hearing(
-        attempt=upstream.attempt,
-        deliver=upstream.deliver,
-        idle=_at_once,
-        control=lambda: None,
-        on_return=lambda _: None,
-        patience_s=60,
-    )
+    hearing = hearing_at(upstream, lambda: None)
     assert hearing.take(lane, lane.take())
     lane.close()
     hearing.drop(lane)

@@ -44,6 +44,8 @@ class Turns(Generic[L]):
     @property
     def kept(self) -> int:
         """How many free slots are kept for lanes that ran dry, until they enter again or `keep_none`."""
+        if not self._kept:  # asked for each line
+            return 0
         return sum(max(0, slots - self._in_flight(lane)) for lane, slots in self._kept.values())
 
     def keep_none(self) -> None:

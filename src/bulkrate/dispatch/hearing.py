@@ -90,7 +90,8 @@ class Hearing:
             answers = not fell(outcome)
             if answers or fair:
                 await self._deliver(lane, work, outcome)
-                paused_s, pause_s = (0.0, _PAUSE_S_MIN) if answers else (paused_s, pause_s)
+                if answers:
+                    paused_s, pause_s = 0.0, _PAUSE_S_MIN
                 continue
             if work.heard:
                 self._wait(lane, work)  # nobody was above suspicion

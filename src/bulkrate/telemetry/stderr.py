@@ -65,10 +65,8 @@ class Unwaited:
         return self._poll is None or bool(self._poll.poll(wait_ms))
 
     def _end(self) -> None:
-        with (
-            self._lock,
-            contextlib.suppress(OSError, ValueError),
-        ):  # the reader has gone, or the stream is closed
+        # The reader may have gone, or the stream be closed.
+        with self._lock, contextlib.suppress(OSError, ValueError):
             self._pass_on(_LAST_MS)
 
 

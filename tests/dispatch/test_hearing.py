@@ -47,21 +47,32 @@ async def _at_once() -> None:
     """Nothing is in flight."""
 
 
+class Clock:
+    """Seconds that pass only in pauses, or when a test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long was paused; the clock is moved."""
-    slept: list[float] = []
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the test; it is moved."""
+    clock = Clock()
     yield_once = asyncio.sleep
 
     async def sleep(seconds: float) -> None:
-        slept.append(seconds)
+        clock.now += seconds
         await yield_once(0)
 
     monkeypatch.setattr(module.asyncio, "sleep", sleep)
-    return slept
+    return clock
 
 
-def hearing_at(upstream: Upstream, control: Callable[[], Suspect | None]) -> Hearing:
+def hearing_at(
+    upstream: Upstream, control: Callable[[], Suspect | None], clock: Callable[[], float] = lambda: 0.0
+) -> Hearing:
     return Hearing(
         attempt=upstream.attempt,
         deliver=upstream.deliver,
@@ -69,6 +80,7 @@ def hearing_at(upstream: Upstream, control: Callable[[], Suspect | None]) -> Hea
         control=control,
         on_return=lambda _: None,
         patience_s=60,
+        clock=clock,
     )
 
 
@@ -116,19 +128,20 @@ def test_a_control_that_fails_pays_nothing_and_goes_back_to_its_lane():
     assert (again.line, again.attempts, again.tries) == (1, 0, 0)
 
 
-def test_who_failed_before_is_no_control():
-    upstream, lane = Upstream(), Lane(Lines(2))
-    tried = Work(7)
-    tried.falls = ((0.0, 1.0),)
-    given = iter([tried])
+def test_who_failed_before_is_a_control_where_nobody_else_is_left(clock: Clock):
+    upstream, lane = Upstream(deadly={7}, back_after=0), Lane(Lines(3))
+    bad = Work(7)
 
     def control() -> Work | None:
-        work = next(given, None)
-        lane.in_flight += work is not None
-        return work
+        if not lane.retries:
+            lane.in_flight += 1
+            lane.put_back(bad)
+        return lane.take()
 
+    bad.falls = ((0.0, 1.0),)
     hear(upstream, lane, 2, control=control)
-    assert upstream.sent == [0, 1]
+    assert upstream.outcomes == {0: ANSWERED, 1: ANSWERED}
+    assert module._PATIENCE_S_MAX <= clock.now < module._PATIENCE_S_MAX + module._PAUSE_S_MAX
     assert lane.retries  # it went back
 
 
@@ -140,12 +153,59 @@ def test_without_a_control_they_are_each_others():
 
 @pytest.mark.parametrize(("controls", "patience_s"), [(True, 60), (False, module._PATIENCE_S_MAX)])
 def test_an_upstream_that_answers_nobody_is_waited_for_so_long_and_then_all_is_said(
-    controls: bool, patience_s: float, pauses: list[float]
+    controls: bool, patience_s: float, clock: Clock
 ):
     upstream, lane = Upstream(away=10**6), Lane(Lines(1_000))
     hear(upstream, lane, 5, control=fresh(lane) if controls else lambda: None)
     assert {line: upstream.outcomes[line] for line in range(5)} == dict.fromkeys(range(5), FELL)
-    assert patience_s <= sum(pauses) < patience_s + module._PAUSE_S_MAX
+    assert patience_s <= clock.now < patience_s + module._PAUSE_S_MAX
+
+
+def hear_one(hearing: Hearing, lane: Lane) -> bool:
+    """Whether the next line of a lane is heard; if so, to the end."""
+    taken = hearing.take(lane, lane.take())
+    asyncio.run(hearing.run())
+    return taken
+
+
+def test_a_few_bad_lines_in_a_row_are_no_reason_to_pause(clock: Clock):
+    upstream, lane = Upstream(away=module._FRESH_TRIED - 1), Lane(Lines(20))
+    hear(upstream, lane, 1, control=fresh(lane))
+    assert upstream.outcomes[0] is ANSWERED
+    assert clock.now == 0.0
+
+
+def test_where_lines_fail_for_themselves_they_are_heard_for_a_share_of_the_time(clock: Clock):
+    upstream, lane = Upstream(away=10**6), Lane(Lines(1_000))
+    hearing = hearing_at(upstream, lambda: None, clock)
+    while hear_one(hearing, lane):
+        assert clock.now < 3 * module._VAIN_S_MAX
+    assert clock.now > module._VAIN_S_MAX
+    clock.now += module._VAIN_S_MAX / module._VAIN_SHARE
+    assert hear_one(hearing, lane)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_who_is_answered_makes_up_for_those_who_were_heard_in_vain(answered: bool, clock: Clock):
+    upstream, lane = Upstream(), Lane(Lines(1_000))
+    hearing = hearing_at(upstream, lambda: None, clock)
+    for away in (10**6, 0 if answered else 10**6):
+        upstream.away = away
+        assert hear_one(hearing, lane)
+        clock.now += 40  # which makes up for two seconds, and no more
+    assert hear_one(hearing, lane) is answered
+
+
+def test_waiting_for_an_upstream_that_was_away_is_not_in_vain(clock: Clock):
+    upstream, lane = Upstream(), Lane(Lines(1_000))
+    hearing = hearing_at(upstream, lambda: (lane, lane.take()), clock)
+    for _ in range(5):
+        suspect = lane.take()
+        upstream.deadly, upstream.away = {suspect.line}, 5 * module._FRESH_TRIED
+        assert hearing.take(lane, suspect)
+        asyncio.run(hearing.run())
+        assert upstream.outcomes[suspect.line] is FELL
+    assert clock.now > module._VAIN_S_MAX
 
 
 def test_a_line_is_heard_once_and_so_many_wait_at_most():

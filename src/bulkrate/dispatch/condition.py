@@ -27,6 +27,8 @@ from bulkrate.providers.ratelimits import RateLimits
 _LATENCY_WEIGHT = 0.1
 # How much of an answer's worth is in a token that was read, against one that was written.
 _READ_WORTH = 0.15
+# So many of its latest falls are remembered of a line.
+_FALLS_KEPT = 16
 
 
 class Condition:
@@ -128,6 +130,7 @@ class Condition:
             self.window.busy(in_flight=in_flight + 1, now=now)  # it may have waited in a queue of ours
         elif failed.failure.is_fall:
             self._companies.setdefault(model, Company()).failed(work, work.sent_at, now=now)
+            work.falls = (*work.falls, (work.sent_at, now))[-_FALLS_KEPT:]
         self.health.failed(failed, first=not work.tries, now=now, jitter=random.random())  # noqa: S311
 
     def failed_together(self, model: str, falls: Sequence[Fall]) -> bool:

@@ -65,6 +65,7 @@ class Driver:
         known_windows: Mapping[str, int] | None = None,
         stats_before: UpstreamSnapshot | None = None,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self.name = name
         self.weight = upstream.weight
         self.in_flight = 0
@@ -112,6 +113,7 @@ class Driver:
             turns=self._turns,
             on_return=self._returned,
             patience_s=retry.outage_s,
+            clock=self._loop.time,
         )
         self._failures = Failures(
             retry,
@@ -127,7 +129,6 @@ class Driver:
         self._looked_at = float("-inf")
         self._out_since = float("-inf")
         self._stopped = False
-        self._loop = asyncio.get_running_loop()
         self._spawn(self._watch.read_loads())
 
     @property

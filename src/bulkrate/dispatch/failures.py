@@ -26,8 +26,6 @@ _FELL_S = 5.0
 # often.
 _STALE_S = 0.5
 _STALE_MAX = 5
-# So many of its latest falls are remembered of a line.
-_FALLS_KEPT = 16
 
 
 class Failures:
@@ -92,9 +90,7 @@ class Failures:
 
     def _fell_with_it(self, work: Work, failed: Failed, now: float) -> bool:
         """Whether a line fell when its upstream did."""
-        if fell(failed):
-            work.falls = (*work.falls, (work.sent_at, now))[-_FALLS_KEPT:]
-        elif failed.failure is not Failure.UNREACHABLE:
+        if not fell(failed) and failed.failure is not Failure.UNREACHABLE:
             return False
         return (
             self._condition.health.state is State.OUT

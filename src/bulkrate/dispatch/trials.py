@@ -32,6 +32,7 @@ class Trials:
         turns: Turns[Lane],
         on_return: Callable[[Lane], None],
         patience_s: float,
+        clock: Callable[[], float],
     ) -> None:
         self._turns = turns
         #: Who may have killed the upstream.
@@ -52,6 +53,7 @@ class Trials:
             control=self._control,
             on_return=on_return,
             patience_s=patience_s,
+            clock=clock,
         )
         #: Whether they are being held.
         self.open = False

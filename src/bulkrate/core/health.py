@@ -42,8 +42,9 @@ class Health:
     #: Whether that is our key: waiting does not mend it.
     key_refused: bool = False
     failures: int = 0
-    #: Whether a line was answered since it was out, and how many were refused for our key since then.
-    _answered: bool = False
+    #: Whether a line was answered since it was out, be it with a refusal.
+    has_answered: bool = False
+    #: How many were refused for our key since it was out or answered.
     _refused: int = 0
     _hold_until: float = 0.0
     _outages: int = 0
@@ -69,7 +70,7 @@ class Health:
         self.failures = 0
         self._outages = 0
         self._newly_failing = 0
-        self._answered = True
+        self.has_answered = True
         self._refused = 0
 
     def answers_others(self) -> bool:
@@ -78,7 +79,7 @@ class Health:
         To be asked once for each such line. When nobody is answered between several, it is the key.
         """
         self._refused += 1
-        return self._answered and self._refused < SUSPICIOUS_FAILURES
+        return self.has_answered and self._refused < SUSPICIOUS_FAILURES
 
     def failed(self, failed: Failed, *, first: bool, now: float, jitter: float) -> None:
         """An attempt failed for now, the line's `first` or a later one. `jitter` is in [0, 1)."""
@@ -98,7 +99,7 @@ class Health:
         if self.state is State.OUT and now < self._hold_until:
             return
         self.state = State.OUT
-        self._answered = False
+        self.has_answered = False
         self.reason = failed.detail
         self.key_refused = failed.failure is Failure.KEY_REFUSED
         self._hold_until = now + min(_WAIT_S_MIN * 2**self._outages, _WAIT_S_MAX) * (0.75 + jitter / 4)

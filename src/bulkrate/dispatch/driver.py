@@ -84,7 +84,7 @@ class Driver:
             self._client,
             retry,
             name_for=self._name_for,
-            answers_others=self.health.answers_others,
+            health=self.health,
         )
         self._budget = Budget(retry.budget)
         self._turns: Turns[Lane] = Turns(

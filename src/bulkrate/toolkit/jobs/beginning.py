@@ -74,7 +74,6 @@ class Beginning:
             spec=spec,
             fingerprint=spec.fingerprint(mark),
             created_at=now,
-            source_name=source.name,
             fresh=fresh,
         )
         sink_of(record)  # a place that is none is told of before a row is read

@@ -142,7 +142,6 @@ class JobRecord(msgspec.Struct, kw_only=True):
     left_out: int = 0
     columns: list[dict[str, Any]] | None = None
     arrow: bytes | None = None
-    source_name: str = ""
     ended_at: float | None = None
     alerted: list[str] = []
 

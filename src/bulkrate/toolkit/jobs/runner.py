@@ -75,7 +75,6 @@ class Runner:
         record = self.record
         if record.state is not JobState.READING:
             return
-        record.source_name = source.name
         read_rows(source, self._recipe, record, self._folder.path)
         with self._rows() as rows, self._answers() as answers:
             answers.add(self._skipped(rows))

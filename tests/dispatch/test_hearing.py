@@ -16,23 +16,32 @@ from tests.dispatch.test_lane import Lines
 
 ANSWERED = Answered(Answer(200, b"{}"))
 FELL = Failed(Failure.ERROR, "the upstream answered 502")
+BUSY = Failed(Failure.BUSY, "the upstream is busy (503)")
 
 
 class Upstream:
     """An engine behind a gateway: it dies of some lines, and is back after so many other calls."""
 
-    def __init__(self, *, deadly: set[int] = frozenset(), away: int = 0, back_after: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        deadly: set[int] = frozenset(),
+        away: int = 0,
+        back_after: int = 3,
+        meanwhile: Outcome | None = FELL,
+    ) -> None:
         self.deadly = deadly
+        self.meanwhile = meanwhile
         self.away = away
         self.back_after = back_after
         self.sent: list[int] = []
         self.outcomes: dict[int, Outcome | None] = {}
 
-    async def attempt(self, _: Lane, work: Work) -> Outcome:
+    async def attempt(self, _: Lane, work: Work) -> Outcome | None:
         self.sent.append(work.line)
         if self.away:
             self.away -= 1
-            return FELL
+            return self.meanwhile
         if work.line in self.deadly:
             self.away = self.back_after
             return FELL
@@ -119,6 +128,27 @@ def test_nobody_is_heard_before_somebody_else_was_answered():
     hear(upstream, lane, 1, control=fresh(lane))
     assert upstream.sent.index(0) == 5
     assert upstream.outcomes[0] is ANSWERED
+
+
+@pytest.mark.parametrize("meanwhile", [BUSY, None], ids=["busy", "nobody-waits-for-it"])
+def test_who_goes_first_and_is_not_answered_lets_nobody_be_heard(meanwhile: Outcome | None):
+    """A gateway's 503 for an engine that is gone was taken for an answer, and its victims failed with it."""
+    upstream, lane = Upstream(away=4, meanwhile=meanwhile), Lane(Lines(20))
+    hear(upstream, lane, 1, control=fresh(lane))
+    assert upstream.sent.index(0) == 5
+    assert upstream.outcomes[0] is ANSWERED
+
+
+def test_who_alone_was_refused_for_want_of_capacity_can_be_heard_again():
+    upstream, lane = Upstream(), Lane(Lines(1))
+    hearing, suspect = hearing_at(upstream, lambda: None), lane.take()
+    for meanwhile, heard_again in ((BUSY, True), (FELL, False)):
+        upstream.away, upstream.meanwhile = 10**3, meanwhile
+        assert hearing.take(lane, suspect)
+        asyncio.run(hearing.run())
+        assert upstream.outcomes[0] is meanwhile
+        lane.in_flight += 1
+        assert suspect.heard is not heard_again
 
 
 def test_a_control_that_fails_pays_nothing_and_goes_back_to_its_lane():

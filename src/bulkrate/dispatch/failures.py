@@ -72,7 +72,7 @@ class Failures:
         if self._waits_with_all(lane, failed, refusals):
             lane.put_back(work)
             self._on_return(lane)
-        elif may_try_again(work.attempts, self._retry):
+        elif not costs_attempt or may_try_again(work.attempts, self._retry):
             delay_s = self._delay_s(work, failed, refusals, charged=charged)
             self._try_later(lane, work, failed, delay_s, charged=charged)
         elif self._may_be_an_outage(failed) and not await self._is_alive():

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from bulkrate.core.outcome import Outcome
+from bulkrate.core.outcome import Failed, Outcome
 from bulkrate.core.vain import Vain
 from bulkrate.dispatch.base import Work
 from bulkrate.dispatch.inquest import Suspect, fell
@@ -122,9 +122,11 @@ class Hearing:
             if turn is None:
                 break
             outcome = await self._attempt(turn.lane, turn.work)
-            answers = not fell(outcome)
-            if answers or turn.is_fair:
+            answers = _shows_life(outcome)
+            if turn.is_fair or not fell(outcome):
                 saved |= answers and turn.is_heard
+                if not (answers or fell(outcome)):
+                    turn.work.heard = False  # it had no attempt yet that says anything
                 await self._deliver(turn.lane, turn.work, outcome)
             elif turn.is_heard:
                 self._wait(turn.lane, turn.work)
@@ -169,3 +171,12 @@ class Hearing:
     def _wait(self, lane: Lane, work: Work) -> None:
         lane.wait("they failed whenever all others did, and are tried alone")
         self._unheard.append((lane, work))
+
+
+def _shows_life(outcome: Outcome | None) -> bool:
+    """Whether an attempt shows that an engine is there. A gateway's 503 does not, nor does a line that nobody
+    wants any more.
+    """
+    if isinstance(outcome, Failed):
+        return outcome.failure.costs_attempt and not outcome.failure.is_fall
+    return outcome is not None

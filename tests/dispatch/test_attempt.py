@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -73,11 +74,20 @@ def test_a_line_that_trips_us_fails_and_the_reason_says_what_can_be_done(error, 
     assert "secret" not in outcome.detail
 
 
-def attempted(line: tuple[int, bytes], models: tuple[int, bytes], *, health: Health | None = None) -> Outcome:
-    """What comes of a line at a server that answers so to lines, and so when it is asked for its models."""
+def attempted(
+    line: tuple[int, bytes],
+    models: tuple[int, bytes],
+    *,
+    health: Health | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """What comes of a line at a server that answers so to lines, and so when it is asked for its models,
+    after what happens `meanwhile`.
+    """
 
     class Answers(Handler, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            meanwhile()
             self.give(*models)
 
         def do_POST(self) -> None:
@@ -128,3 +138,9 @@ def test_a_server_that_answered_others_is_believed():
     health = Health()
     health.succeeded()
     assert isinstance(attempted(NOWHERE, NOWHERE, health=health), Refused)
+
+
+def test_a_server_that_answers_others_just_then_is_believed():
+    """Lines for an unknown model, sent beside the first good ones, paused their upstream once more."""
+    health = Health()
+    assert isinstance(attempted(NOWHERE, NOWHERE, health=health, meanwhile=health.succeeded), Refused)

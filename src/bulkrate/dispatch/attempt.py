@@ -106,8 +106,8 @@ class Attempts:
             return Failed(Failure.KEY_REFUSED, "the upstream does not accept our key (403)", answer)
         if self._health.has_answered or answer.status not in _NOT_THERE or b"model" in answer.body:
             return None
-        if not await self._lists_nothing():
-            return None  # an API, which has no such endpoint
+        if not await self._lists_nothing() or self._health.has_answered:
+            return None  # an API, which has no such endpoint, or answers others
         where = self._upstream.address + endpoint.removeprefix("/v1")
         detail = f"{where} answers {answer.status}, and lists no models: the URL may be wrong"
         return Failed(Failure.UNREACHABLE, detail, answer)

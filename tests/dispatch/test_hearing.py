@@ -139,16 +139,24 @@ def test_who_goes_first_and_is_not_answered_lets_nobody_be_heard(meanwhile: Outc
     assert upstream.outcomes[0] is ANSWERED
 
 
-def test_who_alone_was_refused_for_want_of_capacity_can_be_heard_again():
-    upstream, lane = Upstream(), Lane(Lines(1))
-    hearing, suspect = hearing_at(upstream, lambda: None), lane.take()
-    for meanwhile, heard_again in ((BUSY, True), (FELL, False)):
-        upstream.away, upstream.meanwhile = 10**3, meanwhile
-        assert hearing.take(lane, suspect)
-        asyncio.run(hearing.run())
-        assert upstream.outcomes[0] is meanwhile
-        lane.in_flight += 1
-        assert suspect.heard is not heard_again
+def test_who_is_refused_for_want_of_capacity_waits_until_the_upstream_is_back(clock: Clock):
+    """With nobody else to go first, a culprit was sent back to all others by the 503 for its own victim."""
+    upstream, lane = Upstream(deadly={0}, back_after=2, meanwhile=BUSY), Lane(Lines(2))
+    upstream.away = 3
+    hear(upstream, lane, 2, control=lambda: None)
+    assert upstream.outcomes == {0: FELL, 1: ANSWERED}
+    assert 0 < clock.now < module._PATIENCE_S_MAX
+
+
+def test_lines_that_are_given_away_are_not_heard():
+    lane, upstream = Lane(Lines(3)), Upstream()
+    hearing = hearing_at(upstream, lambda: (lane, lane.take()))
+    works = [lane.take(), lane.take()]
+    for work in works:
+        assert hearing.take(lane, work)
+    assert hearing.release() == [(lane, work) for work in works]
+    asyncio.run(hearing.run())
+    assert (upstream.sent, hearing.pending) == ([], False)
 
 
 def test_a_control_that_fails_pays_nothing_and_goes_back_to_its_lane():
@@ -255,3 +263,16 @@ def test_lines_that_nobody_wants_any_more_are_not_heard():
     hearing.drop(lane)
     asyncio.run(hearing.run())
     assert (upstream.sent, lane.empty, hearing.pending) == ([], True, False)
+
+
+def test_a_line_whose_batch_ends_while_it_is_tried_is_not_tried_again():
+    lane = Lane(Lines(1))
+
+    class Cancelled(Upstream):
+        async def attempt(self, lane: Lane, work: Work) -> Outcome | None:
+            lane.close()
+            return await super().attempt(lane, work)
+
+    upstream = Cancelled(away=10**3)
+    hear(upstream, lane, 1, control=lambda: None)
+    assert (upstream.sent, upstream.outcomes, lane.empty) == ([0], {0: FELL}, True)

@@ -407,8 +407,7 @@ class Driver:
             now = self._loop.time()
             delay_s = self.health.wait_s(now=now)
             if now - self._out_since > _ORPHANS_S:
-                inquest = self._trials.inquest
-                inquest.hand_over(self._on_orphans(inquest.release()))
+                self._trials.inquest.hand_over(self._on_orphans(self._trials.release()))
         else:
             delay_s = _DISCOVERY_S if self.catalogue.models is not None else _FIRST_DISCOVERY_S
         self._watch.look_in(delay_s, self.look)

@@ -112,26 +112,34 @@ class Hearing:
             lane.forget()
         self._unheard = deque(kept)
 
+    def release(self) -> list[Suspect]:
+        """Give away whoever waits."""
+        released = list(self._unheard)
+        self._unheard.clear()
+        return released
+
     async def run(self) -> None:
         """Hear until nobody waits."""
         began, patience = self._clock(), _Patience()
         answers = saved = False
         while self._unheard:
             await self._idle()
+            if not self._unheard:
+                break
             turn = self._next(answers, patience.waited_s)
             if turn is None:
                 break
             outcome = await self._attempt(turn.lane, turn.work)
             answers = _shows_life(outcome)
-            if turn.is_fair or not fell(outcome):
+            if answers or turn.is_fair or turn.lane.closed or outcome is None:
                 saved |= answers and turn.is_heard
-                if not (answers or fell(outcome)):
-                    turn.work.heard = False  # it had no attempt yet that says anything
                 await self._deliver(turn.lane, turn.work, outcome)
             elif turn.is_heard:
                 self._wait(turn.lane, turn.work)
-            else:
+            elif fell(outcome):
                 self._put_back(turn.lane, turn.work)
+            else:
+                await self._deliver(turn.lane, turn.work, outcome)
             if answers:
                 if patience.waited_s >= _AWAY_S:
                     began = self._clock()  # until now nobody could have been answered

@@ -68,6 +68,10 @@ class Trials:
         self.inquest.drop(lane)
         self.hearing.drop(lane)
 
+    def release(self) -> list[Suspect]:
+        """Give away whoever is on trial and not in flight."""
+        return self.inquest.release() + self.hearing.release()
+
     async def hold(self) -> None:
         """Go on until nobody is on trial."""
         while self.pending:

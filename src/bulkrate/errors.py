@@ -192,6 +192,10 @@ class StoreFull(StoreError):
     """The disk of the records is full."""
 
 
+class Contradiction(StoreError):
+    """What was to be written contradicts the records: a fault of ours, which trying again does not mend."""
+
+
 class BlobError(BulkrateError):
     """Bytes could not be read or written."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,22 @@ def test_a_slow_upstream_does_not_hold_up_the_end_of_a_batch(data: Path, tmp_pat
         assert len(calls[0]) > len(calls[1]) > 0
         fast_ended = max(when for when, _ in calls[0])
         assert sum(when > fast_ended for when, _ in calls[1]) <= WINDOW
+
+
+def test_a_sender_that_would_contradict_the_records_begins_anew(data: Path, tmp_path: Path) -> None:
+    """To try the same commit again helps nobody."""
+    ids = fresh_ids(400)
+    journal = Journal(tmp_path / "journal")
+    with (
+        running(sandbox("--latency-ms", "50", "--journal", str(journal.path))) as upstream,
+        running(Server(data, upstream.url, env={"BULKRATE_WORKERS": "1"})) as server,
+    ):
+        batch = submit(server.client, input_of(ids))
+        journal.wait_for_calls(ids, 20)
+        with closing(sqlite3.connect(data / "bulkrate.db", timeout=30, isolation_level=None)) as records:
+            records.execute("UPDATE batches SET failed = total - completed")
+            wait_until(
+                lambda: [entry for entry in list(server.log) if "process_died role=sender-0" in entry], bool
+            )
+            records.execute("UPDATE batches SET failed = 0")
+        check_ended(server, batch.id, ids)

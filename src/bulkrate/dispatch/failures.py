@@ -130,15 +130,16 @@ class Failures:
     def _try_later(self, lane: Lane, work: Work, failed: Failed, delay_s: float, *, charged: bool) -> None:
         lane.wait(failed.detail)
         self.waiting += 1
-
-        def back() -> None:
-            self.waiting -= 1
-            lane.put_by(work)
-            self._on_return(lane)
-
-        timer = self._loop.call_later(delay_s, back)
+        fallen = Fallen(lane, work, self._loop.time(), charged)
+        fallen.timer = self._loop.call_later(delay_s, self._back, fallen)
         if fell(failed):
-            self._trials.inquest.fell(Fallen(lane, work, self._loop.time(), timer, charged))
+            self._trials.inquest.fell(fallen)
+
+    def _back(self, fallen: Fallen) -> None:
+        fallen.timer = None
+        self.waiting -= 1
+        fallen.lane.put_by(fallen.work)
+        self._on_return(fallen.lane)
 
 
 def _was_stale(work: Work, failed: Failed, now: float) -> bool:

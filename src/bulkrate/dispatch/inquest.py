@@ -23,13 +23,15 @@ Suspect = tuple[Lane, Work]
 
 @dataclass(slots=True, eq=False)
 class Fallen:
-    """A line that failed as lines do when their upstream dies, and waits to be tried again."""
+    """A line that failed and waits to be tried again."""
 
     lane: Lane
     work: Work
     at: float
-    timer: asyncio.TimerHandle
     charged: bool
+    #: None when it waits no more. What a timer says of itself does not tell: uvloop's are up a rounding error
+    #: before their time.
+    timer: asyncio.TimerHandle | None = None
 
 
 def fell(outcome: Outcome | None) -> bool:
@@ -70,7 +72,7 @@ class Inquest:
         self.pending = False
 
     def fell(self, fallen: Fallen) -> None:
-        """A line fell and waits to be tried again. Whether its upstream died is not known yet."""
+        """A line failed as lines do when their upstream dies. Whether it died is not known yet."""
         while self._fallen and fallen.at - self._fallen[0].at > _DEATH_S:
             self._fallen.popleft()
         self._fallen.append(fallen)
@@ -79,8 +81,9 @@ class Inquest:
         """The upstream is gone: whoever fell with it is a suspect, and pays nothing. How many there are."""
         before = len(self._dead)
         for fallen in self._fallen:
-            if now - fallen.at <= _DEATH_S and not fallen.timer.cancelled() and fallen.timer.when() > now:
+            if now - fallen.at <= _DEATH_S and fallen.timer is not None:
                 fallen.timer.cancel()
+                fallen.timer = None
                 fallen.work.attempts -= fallen.charged
                 self.fell_with_it(fallen.lane, fallen.work)
         self._fallen.clear()

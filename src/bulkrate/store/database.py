@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Select, UpdateBase, create_engine, event, insert, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from bulkrate.errors import StoreError, StoreFull
+from bulkrate.errors import Contradiction, StoreError, StoreFull
 from bulkrate.store.records import Record
 from bulkrate.store.schema import SCHEMA_VERSION, about, metadata
 
@@ -104,6 +104,9 @@ class Database:
                 connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
                 yield connection
                 connection.commit()
+        except IntegrityError as cause:
+            # Without the cause: that has parameters of the statement in it.
+            raise Contradiction(f"the store failed: {_plain(cause)}") from None
         except SQLAlchemyError as cause:
             kind = StoreFull if _code(cause) == sqlite3.SQLITE_FULL else StoreError
             raise kind(f"the store failed: {_plain(cause)}") from cause

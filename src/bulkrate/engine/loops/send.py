@@ -27,7 +27,7 @@ from bulkrate.engine.loops.tenure import Tenure
 from bulkrate.engine.points import reach
 from bulkrate.engine.roles import sender_number
 from bulkrate.engine.telling import Teller
-from bulkrate.errors import BlobError, Fenced, StoreError
+from bulkrate.errors import BlobError, Contradiction, Fenced, StoreError
 from bulkrate.store.records import UpstreamRecord
 from bulkrate.telemetry import log_event
 
@@ -220,8 +220,8 @@ class Sender:
                 )
             elif self._troubled:
                 await self._renew()
-        except Fenced:
-            raise
+        except (Fenced, Contradiction):
+            raise  # who comes after us begins with what the records say
         except (StoreError, BlobError) as error:
             self._news = news | self._news
             await self._in_trouble(error)

@@ -55,6 +55,12 @@ def test_an_empty_cell_is_empty_text(template: str, text: str) -> None:
     assert Prompt(template).render({"a": None, "b": "x", "c": {"a": None}}) == text
 
 
+@pytest.mark.parametrize("cell", [None, ""], ids=["null", "empty text, as of CSV"])
+@pytest.mark.parametrize("template", ["{{ a | default('-') }}", "{% if a is none %}-{% endif %}"])
+def test_an_empty_cell_is_noticed_whatever_the_source_makes_of_it(template: str, cell: str | None) -> None:
+    assert Prompt(template).render({"a": cell, "b": "x"}) == "-"
+
+
 @pytest.mark.parametrize(
     "template", ["{{ a | default('-') }}", "{% if a is defined %}{{ a }}{% else %}-{% endif %}"]
 )

@@ -179,8 +179,13 @@ def _json_lines(rows: Collection[object], characters: int = 60_000) -> str:
 
 
 def _default(value: object, instead: object = "", falsy: bool = False) -> object:
-    missing = isinstance(value, Undefined) or value is _EMPTY or value is None
+    missing = isinstance(value, Undefined) or _is_empty(value)
     return instead if missing or (falsy and not value) else value
+
+
+def _is_empty(value: object) -> bool:
+    """Whether a cell is empty: a null, or the empty text that an empty cell of a CSV file is."""
+    return value is None or (isinstance(value, str) and not value)
 
 
 def _tojson(value: object, indent: int | None = None) -> str:
@@ -211,4 +216,4 @@ _environment.filters |= {
     "default": _default,
     "d": _default,
 }
-_environment.tests["none"] = lambda value: value is None or value is _EMPTY
+_environment.tests["none"] = _is_empty

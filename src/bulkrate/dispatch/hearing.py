@@ -127,20 +127,17 @@ class Hearing:
             if not self._unheard:
                 break
             turn = self._next(answers, patience.waited_s)
-            if turn is None:
-                break
             outcome = await self._attempt(turn.lane, turn.work)
             answers = _shows_life(outcome)
-            if answers or turn.is_fair or turn.lane.closed or outcome is None:
-                saved |= answers and turn.is_heard
-                await self._deliver(turn.lane, turn.work, outcome)
-            elif turn.is_heard:
+            is_final = answers or turn.is_fair or turn.lane.closed or outcome is None
+            if turn.is_heard and not is_final:
                 self._wait(turn.lane, turn.work)
-            elif fell(outcome):
-                self._put_back(turn.lane, turn.work)
-            else:
+            elif is_final or not fell(outcome):
                 await self._deliver(turn.lane, turn.work, outcome)
+            else:
+                self._put_back(turn.lane, turn.work)
             if answers:
+                saved |= turn.is_heard
                 if patience.waited_s >= _AWAY_S:
                     began = self._clock()  # until now nobody could have been answered
                 patience = _Patience()
@@ -153,7 +150,7 @@ class Hearing:
             self._vain.spent(now - began, now=now)
         self.pending = False
 
-    def _next(self, answers: bool, waited_s: float) -> _Turn | None:
+    def _next(self, answers: bool, waited_s: float) -> _Turn:
         """Who is sent now."""
         if answers or waited_s >= self._patience_s:
             return self._unheard_turn(is_fair=True)
@@ -165,9 +162,7 @@ class Hearing:
             return self._unheard_turn(is_fair=True)
         return _Turn(*control, is_heard=False, is_fair=False)
 
-    def _unheard_turn(self, *, is_fair: bool) -> _Turn | None:
-        if not self._unheard:
-            return None
+    def _unheard_turn(self, *, is_fair: bool) -> _Turn:
         lane, work = self._unheard.popleft()
         lane.recall()
         return _Turn(lane, work, is_heard=True, is_fair=is_fair)

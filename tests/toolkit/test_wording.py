@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
 import bulkrate
 from bulkrate.cli.app import app
-from bulkrate.errors import SinkError
+from bulkrate.errors import SinkError, SourceError
 from bulkrate.toolkit.api import Options
+from bulkrate.toolkit.sinks import open_sink
+from bulkrate.toolkit.sources import open_source
 from bulkrate.wording import called, either, typed
 
 SOURCE = Path(bulkrate.__file__).parent
@@ -81,3 +84,14 @@ def test_every_flag_and_every_argument_that_is_named_is_there():
     for flag, argument in named:
         assert set(FLAG.findall(flag)) <= flags
         assert set(re.findall(r"[a-z_]+", argument.replace(" and ", " ").partition("=")[0])) <= arguments
+
+
+def test_who_typed_the_name_of_a_file_without_a_format_is_told_the_flag_for_it(tmp_path):
+    (tmp_path / "rows.dat").write_text("text\nx\n", encoding="utf-8")
+    with pytest.raises(SourceError) as unread:
+        open_source(tmp_path / "rows.dat")
+    with pytest.raises(SinkError) as unwritten:
+        open_sink(tmp_path / "out.dat")
+    assert typed(unread.value.wording).endswith("or say it with --format")
+    assert typed(unwritten.value.wording).endswith("or say it with --to-format")
+    assert "--" not in f"{unread.value} {unwritten.value}"

@@ -12,6 +12,7 @@ from bulkrate.toolkit import extras
 from bulkrate.toolkit.addresses import PACKED, extension, public, remote
 from bulkrate.toolkit.sinks.base import Sink
 from bulkrate.toolkit.sinks.files import Output, output, target_of
+from bulkrate.wording import either
 
 #: The formats of files by the end of their names.
 FORMATS = ("csv", "tsv", "jsonl", "ndjson", "json", "parquet", "arrow", "feather")
@@ -63,8 +64,10 @@ def open_sink(
         )
     kind = format or ("jsonl" if text == "-" else extension(text))
     if (writer := _WRITERS.get(kind)) is None:
-        known = ", ".join(f".{name}" for name in FORMATS)
-        raise SinkError(f"{public(text)}: how is it to be written? its name should end in one of {known}")
+        known, or_say = ", ".join(f".{name}" for name in FORMATS), either("; or say it with --to-format", "")
+        raise SinkError(
+            f"{public(text)}: how is it to be written? its name should end in one of {known}{or_say}"
+        )
     if kind in {"parquet", "arrow", "feather"} and text.rpartition(".")[2] in PACKED:
         raise SinkError(f"{public(text)}: a table is packed within; leave out the last part of the name")
     return writer(output(target))

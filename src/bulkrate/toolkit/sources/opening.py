@@ -14,6 +14,7 @@ from bulkrate.toolkit.addresses import File, Standard, extension, files
 from bulkrate.toolkit.databases import Database, database, is_database
 from bulkrate.toolkit.rows.table import Column, Row
 from bulkrate.toolkit.sources.base import Source
+from bulkrate.wording import either
 
 #: The formats of files by the end of their names.
 FORMATS = ("csv", "tsv", "jsonl", "ndjson", "json", "parquet", "arrow", "feather")
@@ -127,10 +128,8 @@ def _standard(stream: BinaryIO, format_: str | None) -> Source:
 
 def _file(file: File | Standard, format_: str) -> Source:
     if (reader := _READERS.get(format_)) is None:
-        known = ", ".join(f".{name}" for name in FORMATS)
-        raise SourceError(
-            f"{file.name}: what does it hold? its name should end in one of {known}; or give a format"
-        )
+        known, or_say = ", ".join(f".{name}" for name in FORMATS), either("; or say it with --format", "")
+        raise SourceError(f"{file.name}: what does it hold? its name should end in one of {known}{or_say}")
     return reader(file)
 
 

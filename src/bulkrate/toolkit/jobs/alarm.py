@@ -1,4 +1,4 @@
-"""Raising the alarm: a job that failed too much, or is late. By webhook, by command, each at most once."""
+"""Raising the alarm: each time a job ends with too many failures, and once when it is late."""
 
 from __future__ import annotations
 

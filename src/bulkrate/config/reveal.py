@@ -67,7 +67,7 @@ def _secret(address: str, where: str, environ: Mapping[str, str]) -> str:
     kind, _, place = address.partition(":")
     if kind == "env":
         if not environ.get(place):
-            raise ConfigError(f"{where} points to the environment variable {place}, which is not set")
+            raise ConfigError(f"the environment variable {place} is not set; {where} needs it: set it")
         return environ[place]
     try:
         secret = Path(place).expanduser().read_text(encoding="utf-8").strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from pathlib import Path
 
@@ -34,7 +33,9 @@ def test_every_process_may_have_as_many_connections_as_the_system_allows(
     data: Path, upstream: Process
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    few = min(1_024 + len(os.listdir("/proc/self/fd")), hard)  # beside what this process holds itself
+    few = min(
+        1_024 + len(list(Path("/proc/self/fd").iterdir())), hard
+    )  # beside what this process holds itself
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
     try:
         with running(Server(data, env={"BULKRATE_UPSTREAMS__GPU__URL": upstream.url})) as server:

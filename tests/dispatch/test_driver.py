@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 import uvloop
@@ -15,6 +16,13 @@ from bulkrate.dispatch import driver as module
 from bulkrate.dispatch.inquest import Suspect
 from tests.dispatch.test_lane import Lines
 from tests.support.processes import free_port
+
+
+def driver_of_nothing(retry: Retry, **told: Any) -> Driver:
+    """A driver of an upstream that is not there. `told` are those of its listeners that a test has."""
+    listeners = {name: lambda *_: None for name in ("on_news", "on_landed", "on_return", "on_bug")}
+    upstream = Upstream(url=f"http://127.0.0.1:{free_port()}/v1")
+    return Driver("u", upstream, retry=retry, answer_bytes_max=1 << 20, **(listeners | told))
 
 
 def test_lines_that_are_tried_alone_go_to_another_upstream_when_their_own_stays_away(
@@ -32,17 +40,7 @@ def test_lines_that_are_tried_alone_go_to_another_upstream_when_their_own_stays_
                 given.set_result(orphans)
             return []
 
-        driver = Driver(
-            "u",
-            Upstream(url=f"http://127.0.0.1:{free_port()}/v1"),
-            retry=Retry(),
-            answer_bytes_max=1 << 20,
-            on_news=lambda: None,
-            on_landed=lambda _: None,
-            on_return=lambda _: None,
-            on_bug=given.set_exception,
-            on_orphans=take,
-        )
+        driver = driver_of_nothing(Retry(), on_bug=given.set_exception, on_orphans=take)
         try:
             driver.enter(lane)
             assert driver._trials.hearing.take(lane, lane.take())
@@ -60,16 +58,8 @@ def test_a_line_whose_time_is_up_as_its_upstream_dies_is_in_one_place():
     async def twice() -> list[Suspect]:
         lane = Lane(Lines(300))
         returned = asyncio.Event()
-        driver = Driver(
-            "u",
-            Upstream(url=f"http://127.0.0.1:{free_port()}/v1"),
-            retry=Retry(backoff_s_min=0.01, backoff_s_max=0.01),
-            answer_bytes_max=1 << 20,
-            on_news=lambda: None,
-            on_landed=lambda _: None,
-            on_return=lambda _: returned.set(),
-            on_bug=lambda _: None,
-        )
+        soon = Retry(backoff_s_min=0.01, backoff_s_max=0.01)
+        driver = driver_of_nothing(soon, on_return=lambda _: returned.set())
         suspects = []
         try:
             for _ in range(300):
